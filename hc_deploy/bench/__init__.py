@@ -1,0 +1,1 @@
+"""Measuring sessions side by side and comparing the reports."""

@@ -1,0 +1,83 @@
+"""The custom ops inside an ONNX model: schemas for the exporter, function bodies for runtimes without the plugin.
+
+A function body is made of standard operators and cannot branch on a string attribute, so it is written for the
+attribute values that the model's nodes carry. Nodes that differ in them get an `overload` of the function each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import onnx
+import onnx.defs
+import onnx.helper
+import onnx.parser
+
+from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp
+from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
+
+FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+LIKE_TYPES = [*FLOAT_TYPES, "tensor(uint8)"]
+OPS = {op.name: op for op in ONNX_OPS}
+
+
+def register_schemas() -> None:
+    """Tell onnx of the four ops (once a process), so that the exporter keeps them as nodes."""
+    for op in ONNX_OPS:
+        if not onnx.defs.has(op.name, domain=DOMAIN):
+            onnx.defs.register_schema(_schema(op))
+
+
+def _schema(op: OnnxOp) -> onnx.defs.OpSchema:
+    kinds = {"float": onnx.defs.OpSchema.AttrType.FLOAT, "string": onnx.defs.OpSchema.AttrType.STRING}
+    attributes = [*op.attributes, *((name, "string") for name in PLUGIN_ATTRIBUTES)]
+    variables = {kind for _, kind in op.inputs}
+    return onnx.defs.OpSchema(
+        op.name,
+        DOMAIN,
+        DOMAIN_VERSION,
+        inputs=[onnx.defs.OpSchema.FormalParameter(name, kind) for name, kind in op.inputs],
+        outputs=[onnx.defs.OpSchema.FormalParameter(*op.output)],
+        type_constraints=[
+            (name, types, "") for name, types in (("T", FLOAT_TYPES), ("L", LIKE_TYPES)) if name in variables
+        ],
+        attributes=[onnx.defs.OpSchema.Attribute(name, kinds[kind], "", required=False) for name, kind in attributes],
+    )
+
+
+def add_function_bodies(model: onnx.ModelProto) -> None:
+    """Append to `model` the bodies of the custom ops it uses, and set `overload` where one op has several."""
+    variants: dict[str, dict[ClusterOptions, str]] = {}
+    for node in model.graph.node:
+        if node.domain != DOMAIN:
+            continue
+        overloads = variants.setdefault(node.op_type, {})
+        key = dataclasses.replace(_options(node), tau=ClusterOptions.tau)
+        if key not in overloads:
+            overloads[key] = "" if not overloads else f"{key.similarity}_{key.border}_{key.assignment}"
+            model.functions.append(function_proto(OPS[node.op_type], key, overload=overloads[key]))
+        if overloads[key]:
+            node.overload = overloads[key]
+
+
+def _options(node: onnx.NodeProto) -> ClusterOptions:
+    known = {field.name for field in dataclasses.fields(ClusterOptions)}
+    values: dict[str, Any] = {}
+    for attribute in node.attribute:
+        if attribute.name in known:
+            value = onnx.helper.get_attribute_value(attribute)
+            values[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return ClusterOptions(**values)
+
+
+def function_proto(op: OnnxOp, options: ClusterOptions, *, overload: str = "") -> onnx.FunctionProto:
+    """The body of `op` for the string attributes of `options`; tau is taken from the calling node."""
+    attributes = [name for name, _ in op.attributes] + list(PLUGIN_ATTRIBUTES)
+    inputs = ", ".join(name for name, _ in op.inputs)
+    text = f"""<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">
+{op.name} <{", ".join(attributes)}> ({inputs}) => ({op.output[0]}) {{{op.body(options)}
+}}"""
+    function = onnx.parser.parse_function(text)
+    function.overload = overload
+    return function

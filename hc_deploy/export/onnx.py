@@ -1,0 +1,168 @@
+"""Module -> model.onnx: custom ops as nodes with function bodies, the ModelSpec in the metadata, one file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnxscript.values import Opset
+from torch import nn
+
+from hc_deploy.errors import DeployError
+from hc_deploy.export.deployed import DeployedNet
+from hc_deploy.export.functions import add_function_bodies, register_schemas
+from hc_deploy.files import write_bytes
+from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
+from hc_deploy.spec import METADATA_KEY, ModelSpec
+
+EXAMPLE_BATCH, EXAMPLE_SIZE = 2, (70, 102)
+"""Traced for dynamic models: neither 0 nor 1, and not alike, so that no dimension is taken for another."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An ONNX model, and the torch program it was translated from (its node names are the ONNX value names)."""
+
+    proto: onnx.ModelProto
+    program: torch.export.ExportedProgram
+    spec: ModelSpec
+
+
+def export_onnx(net: nn.Module, spec: ModelSpec) -> ExportedModel:
+    """Translate `net` to ONNX.
+
+    Args:
+        net: maps a normalised float image [B,3,H,W] to logits [B,C,h,w]; see `DeployedNet`.
+        spec: what the model eats and gives. Dimensions that are None become dynamic.
+
+    Raises:
+        DeployError: torch cannot trace or translate the network, or the result is not valid ONNX.
+    """
+    deployed = DeployedNet(net, spec)
+    register_schemas()
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                deployed,
+                (_example(spec),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=list(spec.outputs),
+                dynamic_shapes=_dynamic_shapes(spec),
+                custom_translation_table=_translations(),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many kinds; all mean that this network cannot be exported
+        raise DeployError(
+            f"{spec.arch} cannot be exported: {_reason(error)}",
+            expected="a network that torch.export can trace at this size",
+            mend="another --size, or without --dynamic",
+        ) from error
+    assert program is not None and program.exported_program is not None
+    proto = program.model_proto
+    add_function_bodies(proto)
+    _tidy(proto, spec)
+    _check(proto, spec)
+    return ExportedModel(proto, program.exported_program, spec)
+
+
+def save_onnx(model: ExportedModel, path: Path) -> None:
+    """Write the model as one file, atomically. ONNX (protobuf) files end at 2 GiB."""
+    write_bytes(path, model.proto.SerializeToString())
+
+
+def _example(spec: ModelSpec) -> torch.Tensor:
+    shape = spec.input_shape(
+        batch=spec.batch or EXAMPLE_BATCH, height=spec.height or EXAMPLE_SIZE[0], width=spec.width or EXAMPLE_SIZE[1]
+    )
+    generator = torch.Generator().manual_seed(0)
+    if spec.input == "uint8":
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return torch.randn(shape, generator=generator)
+
+
+def _dynamic_shapes(spec: ModelSpec) -> tuple[dict[int, Any]] | None:
+    row = 1 if spec.input == "uint8" else 2
+    named = {0: ("batch", spec.batch), row: ("height", spec.height), row + 1: ("width", spec.width)}
+    dims = {axis: torch.export.Dim(name, min=1) for axis, (name, fixed) in named.items() if fixed is None}
+    return (dims,) if dims else None
+
+
+def _translations() -> dict[Any, Any]:
+    hc = Opset(DOMAIN, DOMAIN_VERSION)
+
+    def assign(features: Any, seeds: Any, tau: float, similarity: str, border: str, assignment: str) -> Any:
+        return hc.HCAssign(
+            features, seeds, tau=tau, similarity=similarity, border=border, assignment=assignment, **PLUGIN_ATTRIBUTES
+        )
+
+    def decode(coarse: Any, assignment: Any) -> Any:
+        return hc.HCDecode(coarse, assignment, **PLUGIN_ATTRIBUTES)
+
+    def upsample(
+        coarse: Any, features: Any, seeds: Any, tau: float, similarity: str, border: str, assignment: str
+    ) -> Any:
+        return hc.HCUpsample(
+            coarse, features, seeds, tau=tau, similarity=similarity, border=border, assignment=assignment,
+            **PLUGIN_ATTRIBUTES,
+        )  # fmt: skip
+
+    def argmax(logits: Any, like: Any) -> Any:
+        return hc.HCArgmax(logits, like, **PLUGIN_ATTRIBUTES)
+
+    ops = torch.ops.hc_deploy
+    return {
+        ops.hc_assign.default: assign,
+        ops.hc_decode.default: decode,
+        ops.hc_upsample.default: upsample,
+        ops.hc_argmax.default: argmax,
+    }
+
+
+def _tidy(proto: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Drop the exporter's notes (they hold source paths of the exporting machine) and write the spec."""
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=METADATA_KEY, value=spec.to_json())
+    proto.graph.name = spec.arch
+
+
+def _check(proto: onnx.ModelProto, spec: ModelSpec) -> None:
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise DeployError(f"{spec.arch} became an invalid ONNX model: {error}", expected="a valid graph") from None
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints progress and warns of its own internals; errors still come as exceptions."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

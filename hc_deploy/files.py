@@ -1,0 +1,76 @@
+"""Writing files so that a killed run leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hc_deploy.errors import DeployError
+
+
+def _write_error(path: Path, error: OSError) -> DeployError:
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DeployError(
+            f"cannot write {path}: {reason}",
+            expected="room for the file",
+            mend="free space, or choose another output",
+        )
+    return DeployError(
+        f"cannot write {path}: {reason}",
+        expected="a folder that can be written to",
+        mend=f"mkdir -p {path.parent}, or choose another output with -o",
+    )
+
+
+def require_file(path: Path, *, what: str) -> Path:
+    """`path` itself when it is a readable, non-empty file; otherwise a DeployError that names `what` was expected."""
+    if path.is_dir():
+        raise DeployError(f"{path} is a folder", expected=what, mend="name a file in it")
+    if not path.exists():
+        raise DeployError(f"{path} does not exist", expected=what, mend=f"ls {path.parent}")
+    if not os.access(path, os.R_OK):
+        raise DeployError(f"{path} cannot be read", expected=what, mend=f"chmod +r {path}")
+    if path.stat().st_size == 0:
+        raise DeployError(f"{path} is empty (0 bytes)", expected=what, mend="make or copy the file again")
+    return path
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents; DeployError where that is refused."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(path, error) from None
+    if not os.access(path, os.W_OK):
+        raise _write_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    return path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` (same suffix); renamed onto it when the block ends well, removed otherwise.
+
+    The parent folder is created. OSErrors inside the block become DeployErrors that name `path`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DeployError(f"cannot write {path}: it is a folder", expected="a file name", mend=f"-o {path}/NAME")
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,162 @@
+"""HCAssign: features [B,K,H,W] and seeds [B,K,h,w] -> assignment [B,9,H,W], Eq. 4 over nine candidates.
+
+assignment_n = softmax over n of sim(feature, seed_n) / tau
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from hc_deploy.ops import cells, onnx_op
+from hc_deploy.ops.options import Assignment, Border, ClusterOptions, Similarity
+
+NORM_FLOOR = 1e-6
+
+
+def reference(features: torch.Tensor, seeds: torch.Tensor, options: ClusterOptions) -> torch.Tensor:
+    """The truth all other implementations are tested against: plain torch, differentiable when soft."""
+    dtype = cells.accumulation_dtype(features)
+    pixels, centres = features.to(dtype), seeds.to(dtype)
+    if options.similarity == "cosine":
+        pixels = F.normalize(pixels, dim=1, eps=NORM_FLOOR)
+        centres = F.normalize(centres, dim=1, eps=NORM_FLOOR)
+    similarity = torch.einsum("bkyixj,bknyx->bnyixj", cells.to_cells(pixels), cells.candidates(centres))
+    logits = similarity / options.tau
+    if options.border == "exclude":
+        inside = cells.candidates(torch.ones_like(centres[:, :1]))[:, 0, :, :, None, :, None]
+        logits = logits.masked_fill(inside == 0, -torch.inf)
+    if options.assignment == "hard":
+        weights = F.one_hot(logits.argmax(1), cells.CANDIDATES).movedim(-1, 1).to(dtype)
+    else:
+        weights = logits.softmax(1)
+    return cells.from_cells(weights, features.shape[2], features.shape[3]).to(features.dtype)
+
+
+@torch.library.custom_op("hc_deploy::hc_assign", mutates_args=())
+def _hc_assign(
+    features: torch.Tensor, seeds: torch.Tensor, tau: float, similarity: str, border: str, assignment: str
+) -> torch.Tensor:
+    cells.check_sizes("hc_assign", features, seeds)
+    return reference(features, seeds, ClusterOptions(tau, similarity, border, assignment))  # type: ignore[arg-type]
+
+
+@_hc_assign.register_fake
+def _(
+    features: torch.Tensor, seeds: torch.Tensor, tau: float, similarity: str, border: str, assignment: str
+) -> torch.Tensor:
+    return features.new_empty(features.shape[0], cells.CANDIDATES, features.shape[2], features.shape[3])
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.options = ClusterOptions(*inputs[2:])
+
+
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+    if ctx.options.assignment == "hard":
+        raise ValueError("hc_assign: assignment='hard' has no gradient, expected 'soft' for training")
+    grads = cells.recomputed_gradients(lambda f, s: reference(f, s, ctx.options), ctx.saved_tensors, grad)
+    return (*grads, None, None, None, None)
+
+
+_hc_assign.register_autograd(_backward, setup_context=_save)
+
+
+def hc_assign(
+    features: torch.Tensor,
+    seeds: torch.Tensor,
+    *,
+    tau: float = 0.07,
+    similarity: Similarity = "cosine",
+    border: Border = "zero",
+    assignment: Assignment = "soft",
+) -> torch.Tensor:
+    """Assign each pixel of the fine map to the nine seeds around its parent cell (Eq. 4; Eq. 1 when hard).
+
+    Args:
+        features: fine map in the embedding space, [B,K,H,W].
+        seeds: downsampled map in the same space, [B,K,h,w] with h = ceil(H/2), w = ceil(W/2).
+        tau, similarity, border, assignment: see `ClusterOptions`.
+
+    Returns:
+        Weights [B,9,H,W] in the type of `features`; candidate n = 3*(dy+1) + (dx+1).
+
+    Raises:
+        ValueError: the maps do not fit each other, or an attribute is not legal.
+    """
+    return torch.ops.hc_deploy.hc_assign(features, seeds, tau, similarity, border, assignment)
+
+
+def assignment_body(options: ClusterOptions) -> str:
+    """ONNX text that defines `weights` [B,h,2,w,2,9] from `features` and `seeds`; `sizes` must stand before it."""
+    text = onnx_op.channels_last("features", "x") + onnx_op.channels_last("seeds", "s")
+    text += """
+    tau = Constant <value_float: float = @tau> ()"""
+    text += onnx_op.pixel_cells("x", "pixels")
+    if options.similarity == "cosine":
+        text += f"""
+    floor = Constant <value_float = {NORM_FLOOR}> ()
+    s_length = ReduceL2 <keepdims = 1> (s, rest)
+    s_safe = Max (s_length, floor)
+    centres = Div (s, s_safe)
+    x_length = ReduceL2 <keepdims = 1> (pixels, rest)
+    x_safe = Max (x_length, floor)
+    scale = Mul (x_safe, tau)"""
+    else:
+        text += """
+    centres = Identity (s)
+    scale = Identity (tau)"""
+    text += onnx_op.candidate_cells("centres", "seed")
+    text += """
+    seed_t = Transpose <perm = [0, 1, 2, 3, 5, 4]> (seed)
+    similarity_ = MatMul (pixels, seed_t)
+    scaled = Div (similarity_, scale)"""
+    if options.border == "exclude":
+        text += """
+    unit = Constant <value_float = 1.0> ()
+    lowest = Constant <value_float = -3.0e38> ()
+    ones_shape = Concat <axis = 0> (one, h, w, one)
+    ones = Expand (unit, ones_shape)"""
+        text += onnx_op.candidate_cells("ones", "inside")
+        text += """
+    inside_t = Transpose <perm = [0, 1, 2, 3, 5, 4]> (inside)
+    outside = Sub (unit, inside_t)
+    penalty = Mul (outside, lowest)
+    ranked = Add (scaled, penalty)"""
+    else:
+        text += """
+    ranked = Identity (scaled)"""
+    if options.assignment == "hard":
+        return (
+            text
+            + """
+    first = ArgMax <axis = -1, keepdims = 1> (ranked)
+    numbers = Constant <value_ints = [0, 1, 2, 3, 4, 5, 6, 7, 8]> ()
+    chosen = Equal (first, numbers)
+    weights = Cast <to = 1> (chosen)"""
+        )
+    return (
+        text
+        + """
+    weights = Softmax <axis = -1> (ranked)"""
+    )
+
+
+def _body(options: ClusterOptions) -> str:
+    return (
+        onnx_op.sizes("features", "seeds")
+        + assignment_body(options)
+        + onnx_op.channels_first("weights", "out", "features")
+    )
+
+
+ONNX = onnx_op.OnnxOp(
+    name="HCAssign",
+    inputs=(("features", "T"), ("seeds", "T")),
+    output=("out", "T"),
+    attributes=onnx_op.CLUSTER_ATTRIBUTES,
+    body=_body,
+)

@@ -1,0 +1,49 @@
+"""Frames as OpenCV reads them (uint8 BGR [H,W,3]) -> the model's input; label maps -> the frame's size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from hc_deploy.errors import DeployError
+from hc_deploy.runtime.session import Array
+from hc_deploy.spec import ModelSpec
+
+
+def prepare(frames: list[Array], spec: ModelSpec) -> Array:
+    """The input for `frames`: resized where the model's size is fixed, RGB, and normalised where it takes floats.
+
+    Args:
+        frames: uint8 BGR [H,W,3], all of one size.
+
+    Returns:
+        uint8 [B,h,w,3] or float32 [B,3,h,w]; h and w are the model's where fixed, else the frames' own.
+
+    Raises:
+        DeployError: no frame, or one that is not uint8 with three channels.
+    """
+    if not frames:
+        raise DeployError("a batch of 0 frames", expected="1 or more")
+    for frame in frames:
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise DeployError(f"a frame of shape {frame.shape} and type {frame.dtype}", expected="uint8 [H,W,3]")
+    images = np.stack([cv2.cvtColor(_resized(frame, spec), cv2.COLOR_BGR2RGB) for frame in frames])
+    if spec.input == "uint8":
+        return images
+    scaled = (images / 255 - np.asarray(spec.mean)) / np.asarray(spec.std)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def restore(labels: Array, size: tuple[int, int]) -> Array:
+    """A label or id map [h,w] at the frame's `size` (H, W), by nearest neighbour."""
+    if labels.shape == size:
+        return labels
+    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def _resized(frame: Array, spec: ModelSpec) -> Array:
+    height, width = spec.height or frame.shape[0], spec.width or frame.shape[1]
+    if frame.shape[:2] == (height, width):
+        return frame
+    shrinks = height * width < frame.shape[0] * frame.shape[1]
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -1,0 +1,109 @@
+"""What a model eats and gives, as frozen dataclasses that travel as JSON in `model.onnx` (metadata entry `hc_deploy`).
+
+Standard library only: every part of the toolkit may import this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hc_deploy.errors import DeployError
+
+METADATA_KEY = "hc_deploy"
+SPEC_SCHEMA = 1
+
+Task = Literal["segmentation"]
+InputKind = Literal["uint8", "float"]
+Output = Literal["labels", "logits", "superpixels"]
+
+INPUT_KINDS: tuple[InputKind, ...] = ("uint8", "float")
+OUTPUTS: tuple[Output, ...] = ("labels", "logits", "superpixels")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One deployed model: enough for every later command to need the model file and nothing else.
+
+    Attributes:
+        arch: the architecture's name (`hcpspnet_resnet101`) or the factory it came from (`package.module:build`).
+        task: what the outputs mean.
+        input: `uint8` takes RGB [B,H,W,3] and normalises inside the graph; `float` takes normalised [B,3,H,W].
+        outputs: graph outputs in order: `labels` uint8 [B,H,W], `logits` float32 [B,C,h,w] at the decoder's own
+            resolution, `superpixels` int32 [B,H,W].
+        classes: one name a class. palette: one RGB triple a class.
+        mean, std: channel statistics in units of 1 (an image is divided by 255 first).
+        batch, height, width: the fixed size, or None where the model takes any.
+        level: hierarchical level (0: a plain network).
+        options: the architecture's build options, as given.
+    """
+
+    arch: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    task: Task = "segmentation"
+    input: InputKind = "uint8"
+    outputs: tuple[Output, ...] = ("labels",)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    batch: int | None = None
+    height: int | None = None
+    width: int | None = None
+    level: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.palette) != len(self.classes):
+            raise DeployError(
+                f"a palette of {len(self.palette)} colours for {len(self.classes)} classes",
+                expected="one colour a class",
+            )
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) where both are fixed, else None."""
+        return (self.height, self.width) if self.height is not None and self.width is not None else None
+
+    def input_shape(self, *, batch: int, height: int, width: int) -> tuple[int, ...]:
+        """The shape of the `image` input for frames of height x width."""
+        return (batch, height, width, 3) if self.input == "uint8" else (batch, 3, height, width)
+
+    def to_json(self) -> str:
+        return json.dumps({"schema": SPEC_SCHEMA, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> ModelSpec:
+        """Read what `to_json` wrote; `source` names the file in errors."""
+        export = "export the model again: python export.py CHECKPOINT -o DIR"
+        try:
+            fields = json.loads(text)
+            schema = fields.pop("schema")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise DeployError(
+                f"{source}: its '{METADATA_KEY}' metadata is not a model spec", expected="a ModelSpec", mend=export
+            ) from None
+        if schema != SPEC_SCHEMA:
+            raise DeployError(f"{source}: model spec of schema {schema}", expected=f"schema {SPEC_SCHEMA}", mend=export)
+        known = {f.name for f in dataclasses.fields(cls)}
+        required = {"arch", "classes", "palette"}
+        if not required <= set(fields) <= known:
+            raise DeployError(
+                f"{source}: model spec with the fields {sorted(fields)}", expected=f"{sorted(known)}", mend=export
+            )
+        for name in ("classes", "outputs", "mean", "std"):
+            if name in fields:
+                fields[name] = tuple(fields[name])
+        fields["palette"] = tuple(tuple(colour) for colour in fields["palette"])
+        return cls(**fields)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'512x1024' -> (512, 1024): height first, then width, both positive."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise DeployError(f"size '{text}'", expected="HEIGHTxWIDTH in pixels, e.g. 512x1024")
+    return int(parts[0]), int(parts[1])

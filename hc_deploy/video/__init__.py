@@ -1,0 +1,1 @@
+"""Frames through a session: sources, stages, overlays, sinks."""

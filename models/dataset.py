@@ -1,0 +1,96 @@
+"""Training samples: rendered street scenes in a cache on disk -> augmented batches of tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hc_deploy.evaluate.metrics import IGNORE
+from hc_deploy.files import atomic_path, make_folder
+from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
+from models.streets import Scene
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """images uint8 [N,H,W,3] RGB and labels uint8 [N,H,W], memory-mapped."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _render(seed: int, size: tuple[int, int]) -> Sample:
+    frame = Scene(seed, size).render(time_s=(seed % 7) * 0.9)
+    return frame.image, frame.labels
+
+
+def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[int, int]) -> Frames:
+    """`count` scenes of seeds first_seed.. at `size` (H, W); rendered once, then read from `folder`."""
+    height, width = size
+    stem = f"streets_{first_seed}_{count}_{height}x{width}"
+    paths = make_folder(folder) / f"{stem}_images.npy", folder / f"{stem}_labels.npy"
+    if not all(path.exists() for path in paths):
+        with atomic_path(paths[0]) as image_path, atomic_path(paths[1]) as label_path:
+            images = np.lib.format.open_memmap(image_path, "w+", np.uint8, (count, height, width, 3))
+            labels = np.lib.format.open_memmap(label_path, "w+", np.uint8, (count, height, width))
+            with ProcessPoolExecutor(os.cpu_count()) as pool:
+                seeds = range(first_seed, first_seed + count)
+                for index, sample in enumerate(pool.map(_render, seeds, [size] * count, chunksize=4)):
+                    images[index], labels[index] = sample
+            images.flush()
+            labels.flush()
+    images, labels = (np.load(path, mmap_mode="r") for path in paths)
+    return Frames(images, labels)
+
+
+def augment(
+    image: NDArray[np.uint8], labels: NDArray[np.uint8], crop: tuple[int, int], rng: np.random.Generator
+) -> Sample:
+    """Random resize between 0.5 and 1.5, random crop (padded with ignore) and horizontal flip, as in section 4.1."""
+    scale = float(rng.uniform(0.5, 1.5))
+    height, width = crop
+    source = (min(round(height / scale), image.shape[0]), min(round(width / scale), image.shape[1]))
+    top = int(rng.integers(0, image.shape[0] - source[0] + 1))
+    left = int(rng.integers(0, image.shape[1] - source[1] + 1))
+    window = np.s_[top : top + source[0], left : left + source[1]]
+    target = (min(round(source[1] * scale), width), min(round(source[0] * scale), height))
+    small = cv2.resize(image[window], target, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    classes = cv2.resize(labels[window], target, interpolation=cv2.INTER_NEAREST)
+    pad = (0, height - target[1], 0, width - target[0])
+    small = cv2.copyMakeBorder(small, *pad, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    classes = cv2.copyMakeBorder(classes, *pad, cv2.BORDER_CONSTANT, value=(IGNORE,))
+    if rng.random() < 0.5:
+        small, classes = small[:, ::-1], classes[:, ::-1]
+    return np.ascontiguousarray(small), np.ascontiguousarray(classes)
+
+
+def normalised(images: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] by ImageNet's mean and deviation."""
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (tensor - mean[:, None, None]) / std[:, None, None]
+
+
+def batches(
+    frames: Frames, *, crop: tuple[int, int], batch: int, steps: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """`steps` augmented batches: images [B,3,h,w] and labels int64 [B,h,w]."""
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        picks = rng.integers(0, len(frames), batch)
+        samples = [augment(frames.images[i], frames.labels[i], crop, rng) for i in picks]
+        images, labels = (np.stack(part) for part in zip(*samples, strict=True))
+        yield normalised(images), torch.from_numpy(labels.astype(np.int64))
