@@ -1,5 +1,6 @@
 """The label sets that the networks speak: class names and the colours they are shown in. Standard library only."""
 
+import colorsys
 from dataclasses import dataclass
 
 
@@ -26,3 +27,13 @@ CITYSCAPES = ClassSet(
         (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
     ),
 )  # fmt: skip
+
+
+def numbered_classes(count: int) -> ClassSet:
+    """`count` classes without names of their own, in well-separated colours (hues by the golden ratio)."""
+    colours = []
+    for index in range(count):
+        hue, value = (index * 0.618034) % 1.0, 0.95 - 0.3 * (index % 3) / 2
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return ClassSet(tuple(f"class {index}" for index in range(count)), tuple(colours))

@@ -36,6 +36,11 @@ class HCSegmentationNet(nn.Module):
         self.head = head
         self.clustering = clustering
 
+    @property
+    def level(self) -> int:
+        """Hierarchical level: how many downsampling layers are clustered."""
+        return self.clustering.level
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Normalised float image [B,3,H,W] -> logits [B,classes,H/s,W/s] with s = 32 / 2^level."""
         return self.forward_with_clusters(image)[0]

@@ -49,11 +49,16 @@ def train(net: nn.Module, frames: Frames, recipe: Recipe) -> None:
     """Minimise the cross-entropy of the bilinearly enlarged logits over `recipe.steps` batches."""
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / recipe.steps) ** 0.9)
-    net.train()
+    net.train().to(memory_format=torch.channels_last)  # halves the time of a step on a CPU
     start, running = time.monotonic(), 0.0
     stream = batches(frames, crop=recipe.crop, batch=recipe.batch, steps=recipe.steps, seed=recipe.seed)
     for step, (images, labels) in enumerate(stream, start=1):
-        logits = F.interpolate(net(images), size=labels.shape[1:], mode="bilinear", align_corners=False)
+        logits = F.interpolate(
+            net(images.contiguous(memory_format=torch.channels_last)),
+            size=labels.shape[1:],
+            mode="bilinear",
+            align_corners=False,
+        )
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORE)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -71,7 +76,7 @@ def validate(net: nn.Module, frames: Frames, classes: int) -> dict[str, Any]:
     net.eval()
     matrix = ConfusionMatrix(classes)
     for image, labels in zip(frames.images, frames.labels, strict=True):
-        matrix.update(hc_argmax(net(normalised(image[None])), labels.shape)[0].numpy(), labels)
+        matrix.update(hc_argmax(net(normalised(np.array(image[None]))), labels.shape)[0].numpy(), labels)
     iou = {name: round(float(value), 4) for name, value in zip(CITYSCAPES.names, matrix.iou(), strict=True)}
     return {"miou": round(matrix.mean_iou(), 4), "pixel_accuracy": round(matrix.pixel_accuracy(), 4), "iou": iou}
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.errors import DeployError
-from hc_deploy.files import atomic_path, require_file
+from hc_deploy.files import require_file, write_bytes
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD, METADATA_KEY
 
 CHECKPOINT_SCHEMA = 1
@@ -60,8 +60,7 @@ def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None
     """Write `module`'s state dict and `info` as safetensors, atomically."""
     state = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
     metadata = {METADATA_KEY: json.dumps({"schema": CHECKPOINT_SCHEMA, **asdict(info)})}
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata=metadata)
+    write_bytes(path, safetensors.torch.save(state, metadata=metadata))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

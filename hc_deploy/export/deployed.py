@@ -21,8 +21,8 @@ class DeployedNet(nn.Module):
 
     Args:
         net: any module that maps a normalised float image [B,3,H,W] to logits [B,C,h,w] of any resolution. For the
-            output `superpixels` it must also have `forward_with_clusters(image) -> (logits, clusters)`, clusters
-            being (features, seeds) pairs from coarse to fine.
+            output `superpixels` it must also have `level` (int > 0) and `forward_with_clusters(image) -> (logits,
+            clusters)`, clusters being (features, seeds) pairs from coarse to fine.
         spec: input kind, normalisation and outputs.
 
     Raises:

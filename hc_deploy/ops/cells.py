@@ -42,7 +42,7 @@ def to_cells(fine: torch.Tensor) -> torch.Tensor:
 def from_cells(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """[B,C,h,2,w,2] -> [B,C,H,W]: the inverse of `to_cells`."""
     batch, channels, h, _, w, _ = cells.shape
-    return cells.reshape(batch, channels, 2 * h, 2 * w)[:, :, :height, :width]
+    return cells.reshape(batch, channels, 2 * h, 2 * w)[:, :, :height, :width].contiguous()
 
 
 def candidates(coarse: torch.Tensor) -> torch.Tensor:

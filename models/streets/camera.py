@@ -9,6 +9,7 @@ Plain Python floats on purpose: a face has four points, and four points cost 4 u
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,17 +34,19 @@ class Camera:
     yaw: float
     pitch: float
 
+    @cached_property
+    def _turn(self) -> tuple[float, float, float, float]:
+        return math.cos(self.yaw), math.sin(self.yaw), math.cos(self.pitch), math.sin(self.pitch)
+
     def rotate(self, x: float, y: float, z: float) -> Point:
         """A direction of the world in camera axes (right, up, depth)."""
-        cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
-        cos_pitch, sin_pitch = math.cos(self.pitch), math.sin(self.pitch)
+        cos_yaw, sin_yaw, cos_pitch, sin_pitch = self._turn
         along = x * sin_yaw + z * cos_yaw
         return x * cos_yaw - z * sin_yaw, y * cos_pitch - along * sin_pitch, along * cos_pitch + y * sin_pitch
 
     def see(self, points: Iterable[Point]) -> list[Point]:
         """World points in camera axes (right, up, depth), metres."""
-        cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
-        cos_pitch, sin_pitch = math.cos(self.pitch), math.sin(self.pitch)
+        cos_yaw, sin_yaw, cos_pitch, sin_pitch = self._turn
         seen = []
         for x, y, z in points:
             x -= self.x
@@ -64,7 +67,7 @@ class Camera:
 
     def depth(self, x: float, z: float) -> float:
         """Depth in metres of a point of the street."""
-        return (x - self.x) * math.sin(self.yaw) + z * math.cos(self.yaw)
+        return (x - self.x) * self._turn[1] + z * self._turn[0]
 
     def horizon(self) -> float:
         """Row of the horizon, in pixels, at the middle column."""

@@ -1,4 +1,4 @@
-"""The light over a scene: what a colour looks like at a depth and under the sun. Random numbers enter, a Light leaves."""
+"""The light over a scene: what a colour looks like at a depth and under the sun."""
 
 import math
 from dataclasses import dataclass
@@ -54,6 +54,11 @@ class Light:
         )
 
 
+def scaled(colour: Colour, factor: float, most: float = 255.0) -> Colour:
+    """A colour made brighter or darker."""
+    return min(colour[0] * factor, most), min(colour[1] * factor, most), min(colour[2] * factor, most)
+
+
 def draw_light(rng: np.random.Generator) -> Light:
     """A random mood of sky and sun."""
     zenith, horizon, sun, _ = MOODS[rng.choice(len(MOODS), p=[mood[3] for mood in MOODS])]
@@ -65,7 +70,7 @@ def draw_light(rng: np.random.Generator) -> Light:
         azimuth=float(rng.uniform(-math.pi, math.pi)),
         elevation=float(rng.uniform(0.3, 1.1)),
         haze=float(rng.choice([0.0015, 0.004, 0.009], p=[0.5, 0.35, 0.15]) * rng.uniform(0.6, 1.4)),
-        exposure=float(np.clip(0.72 + 0.28 * sun + rng.normal(0, 0.09), 0.5, 1.2)),
+        exposure=float(np.clip(0.92 + 0.2 * sun + rng.normal(0, 0.1), 0.6, 1.35)),
         clouds=float(rng.uniform(0, 1)),
     )
 

@@ -1,16 +1,19 @@
 """Sky, skyline, road and ground: everything that lies behind all upright things."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from .canvas import SHIFT, fixed
 from .labels import Label
-from .light import Light
+from .light import Colour, Light, scaled
 from .pen import Pen
+from .records import BEHIND, LOOP, Kind, Street, Thing, World
 from .textures import noise
-from .world import BEHIND, LOOP, Kind, Street, Thing, World
 
 FAR = LOOP - BEHIND - 2  # metres: the end of the drawn street
-FINE, COARSE = 6.0, 45.0  # metres that the two ground noises repeat after
+FINE, COARSE = 6.0, 48.0  # metres that the two ground noises repeat after; LOOP is a multiple of both
 NEAREST = 1.0  # metres: ground nearer than this is under the bonnet
 
 
@@ -59,86 +62,95 @@ def paint_skyline(pen: Pen, world: World) -> None:
             pen.face([(px, py, FAR + 40) for px, py in box], (tone, tone * 0.95, tone * 0.88), Label.BUILDING, lit=lit)
 
 
+@dataclass(frozen=True)
+class _Floor:
+    """Paints rectangles of the ground, metres, in the plain light."""
+
+    pen: Pen
+    lit: float
+
+    def strip(self, x: tuple[float, float], z: tuple[float, float], colour: Colour, label: Label | None) -> None:
+        """The rectangle from x[0] to x[1] and z[0] to z[1]."""
+        near, far = max(z[0], NEAREST), min(z[1], FAR + 60)
+        if far > near:
+            outline = self.pen.camera.outline(
+                [(x[0], 0.0, near), (x[1], 0.0, near), (x[1], 0.0, far), (x[0], 0.0, far)]
+            )
+            self.pen.canvas.fill(outline, scaled(colour, self.lit), label)
+
+
 def paint_ground(pen: Pen, world: World, travelled: float) -> None:
     """Road, markings, kerbs, pavements and verges, flat coloured; `travelled`: metres that the camera has come."""
-    street, lit = world.street, pen.light.exposure * 0.95
-    camera, canvas = pen.camera, pen.canvas
-    top = int(np.clip(camera.horizon(), 0, canvas.height - 1))
-    canvas.image[top:] = pen.light.shade(street.paving, 20, lit)
-    canvas.labels[top:] = Label.SIDEWALK
-
-    def strip(x0: float, x1: float, z0: float, z1: float, colour: tuple, label: Label | None) -> None:
-        z0, z1 = max(z0, NEAREST), min(z1, FAR + 60)
-        if z1 > z0:
-            points = [(x0, 0.0, z0), (x1, 0.0, z0), (x1, 0.0, z1), (x0, 0.0, z1)]
-            outline = camera.outline(points)
-            canvas.fill(outline, tuple(min(c * lit, 255) for c in colour), label)
-
+    street, floor = world.street, _Floor(pen, pen.light.exposure * 0.95)
+    top = int(np.clip(pen.camera.horizon(), 0, pen.canvas.height - 1))
+    pen.canvas.image[top:] = pen.light.shade(street.paving, 20, floor.lit)
+    pen.canvas.labels[top:] = Label.SIDEWALK
+    whole = (NEAREST, FAR + 60)
     for side in (-1, 1):
         strips = street.side(side)
         edge, front = street.half * side, street.front(side) * side
-        strip(front, side * 80, NEAREST, FAR + 60, street.paving, Label.SIDEWALK)
+        floor.strip((front, side * 80), whole, street.paving, Label.SIDEWALK)
         if strips.verge:
-            strip(edge, edge + side * strips.verge, NEAREST, FAR, street.grass, Label.TERRAIN)
-    strip(-street.half, street.half, NEAREST, FAR + 60, street.asphalt, Label.ROAD)
+            floor.strip((edge, edge + side * strips.verge), whole, street.grass, Label.TERRAIN)
+    floor.strip((-street.half, street.half), whole, street.asphalt, Label.ROAD)
     for side in (-1, 1):
-        strip(side * (street.half - 0.02), side * (street.half + 0.2), NEAREST, FAR, street.kerb, Label.SIDEWALK)
+        floor.strip((side * (street.half - 0.02), side * (street.half + 0.2)), whole, street.kerb, Label.SIDEWALK)
     for crossing in street.crossings:
         z = _ahead(crossing, travelled)
-        strip(-70, 70, z - 4.2, z + 4.2, street.asphalt, Label.ROAD)
-    _patches(strip, world, travelled)
-    _markings(strip, street, travelled)
+        floor.strip((-70, 70), (z - 4.2, z + 4.2), street.asphalt, Label.ROAD)
+    _patches(floor, world, travelled)
+    _markings(floor, street, travelled)
 
 
 def _ahead(z: float, travelled: float) -> float:
     return (z - travelled + BEHIND) % LOOP - BEHIND
 
 
-def _patches(strip, world: World, travelled: float) -> None:
+def _patches(floor: _Floor, world: World, travelled: float) -> None:
     rng = np.random.default_rng([world.seed, 3])
     street = world.street
     for _ in range(14):
         x, z = rng.uniform(-street.half, street.half * 0.7), _ahead(rng.uniform(0, LOOP), travelled)
         wide, long = rng.uniform(0.4, 2.2), rng.uniform(0.8, 12)
-        tone = rng.uniform(0.78, 1.2)
-        strip(x, min(x + wide, street.half), z, z + long, tuple(c * tone for c in street.asphalt), None)
+        shift = rng.uniform(0.78, 1.2)
+        floor.strip((x, min(x + wide, street.half)), (z, z + long), scaled(street.asphalt, shift), None)
     for side in (-1, 1):  # joints of the paving
         front, walk = street.front(side), street.side(side).walk
-        tone = tuple(c * 0.82 for c in street.paving)
+        tone = scaled(street.paving, 0.82)
         step = 1.5 + (world.seed % 3)
         first = -(travelled % step)
         for number in range(int(24 / step)):
             z = first + number * step
-            strip(side * (front - walk), side * front, z, z + 0.05, tone, None)
-        strip(side * (front - walk / 2), side * (front - walk / 2 + 0.05), NEAREST, 40, tone, None)
+            floor.strip((side * (front - walk), side * front), (z, z + 0.05), tone, None)
+        floor.strip((side * (front - walk / 2), side * (front - walk / 2 + 0.05)), (NEAREST, 40), tone, None)
 
 
-def _markings(strip, street: Street, travelled: float) -> None:
+def _markings(floor: _Floor, street: Street, travelled: float) -> None:
     paint = street.paint
     lines = [n * street.lane for n in range(-street.lanes + 1, street.lanes)]
     for x in lines:
         if street.dashed or x != 0:
-            for number in range(30):
+            for number in range(16):
                 z = number * 7.0 - travelled % 7.0
-                strip(x - 0.07, x + 0.07, z, z + 3.2, paint, None)
+                floor.strip((x - 0.07, x + 0.07), (z, z + 3.2), paint, None)
         else:
-            strip(x - 0.07, x + 0.07, NEAREST, FAR, paint, None)
+            floor.strip((x - 0.07, x + 0.07), (NEAREST, FAR), paint, None)
     edge = street.lane * street.lanes
     if street.edged:
         for x in (-edge, edge):
-            strip(x - 0.06, x + 0.06, NEAREST, FAR, paint, None)
+            floor.strip((x - 0.06, x + 0.06), (NEAREST, FAR), paint, None)
     if street.tracks is not None:
         for rail in (-0.72, 0.72):
             x = street.tracks + rail
-            strip(x - 0.14, x + 0.14, NEAREST, FAR, tuple(c * 0.78 for c in street.asphalt), None)
-            strip(x - 0.04, x + 0.04, NEAREST, FAR, (150, 150, 155), None)
+            floor.strip((x - 0.14, x + 0.14), (NEAREST, FAR), scaled(street.asphalt, 0.78), None)
+            floor.strip((x - 0.04, x + 0.04), (NEAREST, FAR), (150, 150, 155), None)
     for crossing in street.crossings:
         z = _ahead(crossing, travelled)
-        strip(-edge, edge, z - 4.4, z + 4.4, street.asphalt, None)
-        strip(0.2, edge - 0.2, z - 10.0, z - 9.6, paint, None)
+        floor.strip((-edge, edge), (z - 4.4, z + 4.4), street.asphalt, None)
+        floor.strip((0.2, edge - 0.2), (z - 10.0, z - 9.6), paint, None)
         x = -street.half + 0.4
         while x < street.half - 0.5:
-            strip(x, x + 0.5, z - 8.6, z - 5.6, paint, None)
+            floor.strip((x, x + 0.5), (z - 8.6, z - 5.6), paint, None)
             x += 1.0
 
 
@@ -147,12 +159,12 @@ def texture_ground(pen: Pen, world: World, travelled: float, spots: list[tuple[T
     canvas, camera, light = pen.canvas, pen.camera, pen.light
     top = int(np.clip(camera.horizon() + 1, 0, canvas.height - 1))
     x, z = camera.ground((canvas.height, canvas.width), top)
-    along = z + np.float32(travelled % LOOP)  # LOOP is not a multiple of the noise's length, a seam far off is
+    along = z + np.float32(travelled % LOOP)
     seed = world.seed % 3
-    fine = _sample(noise(10 + seed, 512, 32), x, along, FINE)
+    fine = _sample(noise(10 + seed, 512, 64), x, along, FINE)
     coarse = _sample(noise(14 + seed, 256, 4), x, along, COARSE)
     near = np.clip(1.25 - z / 22, 0.0, 1.0)
-    factor = 128 + (fine - 128) * (0.34 * near) + (coarse - 128) * 0.3
+    factor = 128 + (fine - 128) * (0.24 * near) + (coarse - 128) * 0.24
     shadow = np.full(factor.shape, 255, np.uint8)
     _shadows(pen, world, spots, shadow, top)
     factor *= shadow * np.float32(1 / 255)
@@ -166,19 +178,14 @@ def texture_ground(pen: Pen, world: World, travelled: float, spots: list[tuple[T
 
 
 def _sample(texture: np.ndarray, x: np.ndarray, z: np.ndarray, period: float) -> np.ndarray:
-    scale = np.float32(texture.shape[0] / period)
-    wrap = cv2.remap(
-        texture, np.mod(x * scale, texture.shape[0]), np.mod(z * scale, texture.shape[0]),
-        cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP,
-    )  # fmt: skip
-    return wrap.astype(np.float32)
+    side, turns = np.float32(texture.shape[0]), np.float32(1 / period)
+    u, v = x * turns, z * turns
+    u -= np.floor(u)
+    v -= np.floor(v)
+    return cv2.remap(texture, u * side, v * side, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP).astype(np.float32)
 
 
-def _shadows(
-    pen: Pen, world: World, spots: list[tuple[Thing, float, float]], mask: np.ndarray, top: int
-) -> None:
-    from .canvas import SHIFT, fixed
-
+def _shadows(pen: Pen, world: World, spots: list[tuple[Thing, float, float]], mask: np.ndarray, top: int) -> None:
     light, street = pen.light, world.street
     depth = 255 * (1 - 0.5 * light.sun)
 

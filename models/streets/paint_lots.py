@@ -6,11 +6,12 @@ import numpy as np
 
 from . import textures
 from .labels import Label
+from .light import Colour, scaled
 from .pen import Pen
-from .world import BEHIND, LOOP, Colour, Lot, LotKind, World
+from .records import BEHIND, LOOP, Lot, LotKind, World
 
 STOREY = 3.1  # metres
-CROWNS = ("round", "tall", "bush", "round", "bare", "bush")
+CROWNS = ("round", "tall", "bush", "round", "sparse", "bush")
 
 
 class Stock:
@@ -18,7 +19,7 @@ class Stock:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._faces: dict[tuple[int, str], np.ndarray] = {}
+        self._faces: dict[tuple[int, str], textures.Texture] = {}
         self._crowns: dict[int, tuple[np.ndarray, ...]] = {}
 
     def crown(self, index: int) -> tuple[np.ndarray, ...]:
@@ -30,16 +31,14 @@ class Stock:
             if rng.random() < 0.12:
                 colour = (green * 1.45, green * 0.95, green * 0.45)
             kind = CROWNS[index]
-            if kind == "bare":
-                kind = "bare" if rng.random() < 0.5 else "round"
             self._crowns[index] = textures.crown(int(rng.integers(0, 6)) + 6 * index, kind, colour)
         return self._crowns[index]
 
-    def face(self, lot: Lot, part: str) -> np.ndarray:
+    def face(self, lot: Lot, part: str) -> textures.Texture:
         """The texture of a part of a lot: 'front', 'flank', 'wall' or 'fence'."""
         key = (lot.seed, part)
         if key not in self._faces:
-            self._faces[key] = _make_face(lot, part)
+            self._faces[key] = textures.Texture(_make_face(lot, part))
         return self._faces[key]
 
 
@@ -62,9 +61,9 @@ def _make_face(lot: Lot, part: str) -> np.ndarray:
         storeys=max(int(lot.height / STOREY), 1),
         bays=max(int((lot.length if part == "front" else lot.depth) / (1.9 + 1.8 * t[7])), 1),
         wall=wall,
-        trim=tuple(min(c * (0.7 + 0.75 * t[8]), 245) for c in wall),
+        trim=scaled(wall, 0.7 + 0.75 * t[8], 245.0),
         glass=(45 + 85 * t[9], 55 + 90 * t[9], 65 + 100 * t[9]),
-        base=tuple(c * (0.6 + 0.5 * t[10]) for c in wall),
+        base=scaled(wall, 0.6 + 0.5 * t[10], 245.0),
         window=(0.34 + 0.3 * t[11] if part == "front" else 0.22 + 0.2 * t[11], 0.42 + 0.25 * t[12]),
         shop=t[13] < 0.42 and part == "front",
         balconies=t[14] < 0.2,
@@ -92,42 +91,49 @@ def paint_lots(pen: Pen, world: World, stock: Stock, travelled: float) -> None:
 
 
 def _paint_lot(pen: Pen, world: World, stock: Stock, lot: Lot, z: float) -> None:
-    light, side = pen.light, lot.side
-    front = side * lot.front
-    near, far = (front, 0.0, max(z, -20.0)), (front, 0.0, z + lot.length)
-    lit = light.facing(-side, 0)
+    if lot.kind is LotKind.CROSSING:
+        return
     if lot.kind is LotKind.BUILDING:
         _building(pen, stock, lot, z)
-    elif lot.kind is LotKind.CROSSING:
         return
-    else:
-        _ground_behind(pen, world, lot, z)
-        _rear(pen, stock, lot, z)
+    _ground_behind(pen, world, lot, z)
+    _rear(pen, stock, lot, z)
     if lot.kind is LotKind.WALL:
-        pen.wall(stock.face(lot, "wall"), ((front, 0.0, z), far), lot.height, Label.WALL, lit=lit)
-        cap = [(front, lot.height), (front + side * 0.3, lot.height)]
-        if lot.height < pen.camera.height:
-            quad = [(cap[0][0], lot.height, near[2]), (cap[1][0], lot.height, near[2])]
-            quad += [(cap[1][0], lot.height, far[2]), (cap[0][0], lot.height, far[2])]
-            pen.face(quad, _stone(lot.traits[4], 0.5, 0.9), Label.WALL, lit=light.exposure)
-        if z > 1:
-            flank = (front + side * 0.35, 0.0, z)
-            quad = [near, flank, (flank[0], lot.height, z), (front, lot.height, z)]
-            pen.face(quad, _stone(lot.traits[4], 0.5, 0.9), Label.WALL, lit=light.facing(0, -1))
+        _wall(pen, stock, lot, z)
     elif lot.kind is LotKind.FENCE:
-        pen.wall(stock.face(lot, "fence"), ((front, 0.0, z), far), lot.height, Label.FENCE, lit=lit)
-        posts = int(lot.length / 2.5)
-        for k in range(posts, -1, -1):
-            at = z + lot.length * k / max(posts, 1)
-            if at > 1.5:
-                dark = 40 + 130 * lot.traits[4]
-                pen.bar((front, 0, at), (front, lot.height + 0.12, at), 0.09, (dark,) * 3, Label.FENCE, lit=lit)
+        _fence(pen, stock, lot, z)
     elif lot.kind is LotKind.HEDGE:
         step = 1.1
         for k in range(int(lot.length / step), -1, -1):
-            at = (front + side * 0.7, -0.25, z + k * step)
+            foot = (lot.side * (lot.front + 0.7), -0.25, z + k * step)
             grow = lot.height * (1.35 + 0.25 * math.sin(k * 2.4 + lot.seed % 7))
-            pen.sprite(stock.crown(2 + 3 * (lot.seed % 2)), at, (2.6, grow), lit=light.facing(-side, -1))
+            pen.sprite(stock.crown(2 + 3 * (lot.seed % 2)), foot, (2.6, grow), lit=pen.light.facing(-lot.side, -1))
+
+
+def _wall(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
+    front, back, h = lot.side * lot.front, lot.side * (lot.front + 0.3), lot.height
+    near, far = max(z, -20.0), z + lot.length
+    lit, stone = pen.light.facing(-lot.side, 0), _stone(lot.traits[4], 0.5, 0.9)
+    pen.wall(stock.face(lot, "wall"), ((front, 0.0, z), (front, 0.0, far)), h, Label.WALL, lit=lit)
+    if h < pen.camera.height:  # its top can be seen
+        cap = [(front, h, near), (back, h, near), (back, h, far), (front, h, far)]
+        pen.face(cap, stone, Label.WALL, lit=pen.light.exposure)
+    if z > 1:
+        flank = [(front, 0.0, z), (back, 0.0, z), (back, h, z), (front, h, z)]
+        pen.face(flank, stone, Label.WALL, lit=pen.light.facing(0, -1))
+
+
+def _fence(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
+    front, lit = lot.side * lot.front, pen.light.facing(-lot.side, 0)
+    corners = ((front, 0.0, z), (front, 0.0, z + lot.length))
+    pen.wall(stock.face(lot, "fence"), corners, lot.height, Label.FENCE, lit=lit)
+    dark = 40 + 130 * lot.traits[4]
+    posts = max(int(lot.length / 2.5), 1)
+    for k in range(posts, -1, -1):
+        at = z + lot.length * k / posts
+        if at > 1.5 and pen.scale(front, at) > 2:
+            foot, top = (front, 0.0, at), (front, lot.height + 0.12, at)
+            pen.bar(foot, top, 0.09, (dark, dark, dark), Label.FENCE, lit=lit)
 
 
 def _building(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
@@ -144,10 +150,12 @@ def _building(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
         if z > 0.7:
             gable = [(front, h, z), (back, h, z), (middle, ridge, z)]
             pen.face(gable, wall, Label.BUILDING, lit=light.facing(0, -1))
-    if z > 0.7:
+    if z > 0.7 and lot.flank:
         corners = ((front, 0.0, z), (back, 0.0, z))
         pen.wall(stock.face(lot, "flank"), corners, h, Label.BUILDING, lit=light.facing(0, -1))
-    pen.wall(stock.face(lot, "front"), ((front, 0.0, z), (front, 0.0, end)), h, Label.BUILDING, lit=light.facing(-side, 0))
+    pen.wall(
+        stock.face(lot, "front"), ((front, 0.0, z), (front, 0.0, end)), h, Label.BUILDING, lit=light.facing(-side, 0)
+    )
     if lot.traits[20] < 0.5 and 1.5 < z + lot.length / 2 < 60:  # awnings or a sign that stands out
         top = 2.9
         colour = (40 + 200 * lot.traits[21], 40 + 200 * lot.traits[22], 40 + 200 * lot.traits[23])
@@ -163,9 +171,9 @@ def _ground_behind(pen: Pen, world: World, lot: Lot, z: float) -> None:
     a, b = lot.side * lot.front, lot.side * (lot.front + 30)
     grass = world.street.grass
     tone = 0.85 + 0.3 * lot.traits[1]
-    colour = tuple(c * tone for c in grass)
+    colour = scaled(grass, tone)
     quad = [(a, 0.0, near), (a, 0.0, far), (b, 0.0, far), (b, 0.0, near)]
-    pen.face(quad, colour, Label.TERRAIN, lit=pen.light.exposure * 0.95)  # type: ignore[arg-type]
+    pen.face(quad, colour, Label.TERRAIN, lit=pen.light.exposure * 0.95)
 
 
 def _rear(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
@@ -178,7 +186,9 @@ def _rear(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
         pen.wall(stock.face(lot, "flank"), ((x, 0.0, z), (x, 0.0, z + lot.length)), tall, Label.BUILDING, lit=lit)
     count = int(3 + 5 * t[18]) if lot.kind is not LotKind.PARK else 9
     rng = np.random.default_rng(lot.seed)
-    places = sorted(((rng.uniform(0, lot.length), rng.uniform(1.5, 9), rng.random(3)) for _ in range(count)), key=lambda p: -p[0])
+    places = sorted(
+        ((rng.uniform(0, lot.length), rng.uniform(1.5, 9), rng.random(3)) for _ in range(count)), key=lambda p: -p[0]
+    )
     for along, inwards, looks in places:
         at = (side * (lot.front + inwards), z + along)
         if at[1] < 2:
@@ -186,7 +196,9 @@ def _rear(pen: Pen, stock: Stock, lot: Lot, z: float) -> None:
         shine = light.facing(-side * 0.5, -0.5)
         if looks[0] < 0.5:
             grow = 0.9 + 1.5 * looks[1]
-            pen.sprite(stock.crown(2 + 3 * int(looks[2] * 2)), (at[0], -0.2, at[1]), (grow * 1.6, grow * 1.4), lit=shine)
+            pen.sprite(
+                stock.crown(2 + 3 * int(looks[2] * 2)), (at[0], -0.2, at[1]), (grow * 1.6, grow * 1.4), lit=shine
+            )
             continue
         paint_tree(pen, stock, at, 5 + 5 * looks[1], int(looks[2] * 2), shine)
 

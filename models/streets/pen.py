@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from .camera import Camera, Pixel, Point
 from .canvas import Canvas
 from .labels import Label
 from .light import Colour, Light
+from .textures import Texture
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Pen:
             return
         column, row = self.camera.centre
         focal = self.camera.focal
-        start, end = (column + focal * ax / az, row - focal * ay / az), (column + focal * bx / bz, row - focal * by / bz)
+        start, end = (
+            (column + focal * ax / az, row - focal * ay / az),
+            (column + focal * bx / bz, row - focal * by / bz),
+        )
         self.canvas.limb(start, end, width * focal / az, self.light.shade(colour, az, lit), label)
 
     def bar(self, a: Point, b: Point, width: float, colour: Colour, label: Label | None, *, lit: float) -> None:
@@ -52,11 +55,21 @@ class Pen:
             return
         column, row = self.camera.centre
         focal = self.camera.focal
-        start, end = (column + focal * ax / az, row - focal * ay / az), (column + focal * bx / bz, row - focal * by / bz)
+        start, end = (
+            (column + focal * ax / az, row - focal * ay / az),
+            (column + focal * bx / bz, row - focal * by / bz),
+        )
         self.canvas.bar(start, end, 2 * width * focal / (az + bz), self.light.shade(colour, az, lit), label)
 
     def board(
-        self, middle: Point, shape: Sequence[Pixel], colour: Colour, label: Label | None, *, lit: float, convex: bool = True
+        self,
+        middle: Point,
+        shape: Sequence[Pixel],
+        colour: Colour,
+        label: Label | None,
+        *,
+        lit: float,
+        convex: bool = True,
     ) -> None:
         """A polygon that faces the camera; `shape`: offsets (right, up) in metres."""
         right, up, depth = self.camera.see([middle])[0]
@@ -88,29 +101,23 @@ class Pen:
             [[gain, 0, 0, sky[0] * veil], [0, gain, 0, sky[1] * veil], [0, 0, gain, sky[2] * veil]], np.float32
         )
 
-    def wall(
-        self, texture: np.ndarray, corners: tuple[Point, Point], height: float, label: Label, *, lit: float
-    ) -> None:
+    def wall(self, texture: Texture, corners: tuple[Point, Point], height: float, label: Label, *, lit: float) -> None:
         """An upright textured plane over the ground line from one corner to the other, `height` metres tall."""
         (ax, ay, az), (bx, _, bz) = corners
         outline = self.camera.outline([(ax, ay + height, az), (bx, ay + height, bz), (bx, ay, bz), (ax, ay, az)])
         window = self.canvas.window(outline)
         if window is None:
             return
-        rows, columns = texture.shape[:2]
         tall = max(p[1] for p in outline) - min(p[1] for p in outline)
-        fine = min(1.0, 1.3 * tall / rows)
-        broad = min(1.0, 2.0 * (max(p[0] for p in outline) - min(p[0] for p in outline)) / columns)
-        if min(fine, broad) < 0.8:  # texture finer than the picture: shrink it first, or it shimmers
-            small = (max(int(columns * broad), 2), max(int(rows * fine), 2))
-            texture = cv2.resize(texture, small, interpolation=cv2.INTER_AREA)
-            rows, columns = texture.shape[:2]
+        broad = max(p[0] for p in outline) - min(p[0] for p in outline)
+        face = texture.level(1.1 * tall, 1.6 * broad)
+        rows, columns = face.shape[:2]
         to_pixels = self.camera.plane(
             (ax, ay + height, az), ((bx - ax) / columns, 0.0, (bz - az) / columns), (0.0, -height / rows, 0.0)
         )
         depth = max(min(self.camera.depth(ax, az), self.camera.depth(bx, bz)), 0.0)
         middle = (depth + max(self.camera.depth(ax, az), self.camera.depth(bx, bz))) / 2
-        self.canvas.sheet(texture, to_pixels, outline, self.tone(middle, lit), label)
+        self.canvas.sheet(face, to_pixels, outline, self.tone(middle, lit), label)
 
 
 def disc(radius: float, corners: int = 12, turn: float = 0.0) -> list[Pixel]:

@@ -1,6 +1,7 @@
 """Surfaces: noise, foliage, masonry, fences, facades. Seeds and sizes enter, uint8 pictures (RGB or RGBA) leave."""
 
 import functools
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -27,15 +28,15 @@ def noise(seed: int, size: int, coarsest: int) -> np.ndarray:
 
 @functools.cache
 def foliage(seed: int, kind: str) -> np.ndarray:
-    """A crown ('round', 'tall', 'bush' or 'bare') as uint8 [96, 96, 2]: brightness (128 = plain) and mask."""
+    """A crown ('round', 'tall', 'bush' or 'sparse') as uint8 [96, 96, 2]: brightness (128 = plain) and mask."""
     rng = np.random.default_rng(seed)
     side = 96
-    field = np.zeros((side, side), np.float32)
-    for _ in range(26 if kind != "bare" else 40):
+    field: np.ndarray = np.zeros((side, side), np.float32)
+    for _ in range(26 if kind != "sparse" else 30):
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-        spread = {"round": (0.29, 0.29), "tall": (0.17, 0.34), "bush": (0.33, 0.2), "bare": (0.33, 0.33)}[kind]
+        spread = {"round": (0.29, 0.29), "tall": (0.17, 0.34), "bush": (0.33, 0.2), "sparse": (0.3, 0.28)}[kind]
         middle = (48 + side * spread[0] * reach * np.cos(angle), 48 + side * spread[1] * reach * np.sin(angle))
-        radius = rng.uniform(0.06, 0.15) * side * (0.6 if kind == "bare" else 1.0)
+        radius = rng.uniform(0.06, 0.15) * side * (0.75 if kind == "sparse" else 1.0)
         cv2.circle(field, (int(middle[0]), int(middle[1])), int(radius), 1.0, -1)
     if kind == "bush":
         field[60:95, 12:84] = 1.0
@@ -43,10 +44,30 @@ def foliage(seed: int, kind: str) -> np.ndarray:
     fine = (noise(seed + 1, 128, 16)[:side, :side].astype(np.float32) - 128) / 42
     leaves = rng.standard_normal((side, side)).astype(np.float32)
     leaves = cv2.GaussianBlur(leaves, (0, 0), 0.8) * 2.0
-    mask = field + 0.16 * fine + 0.10 * leaves > (0.5 if kind != "bare" else 0.62)
+    mask: np.ndarray = field + 0.16 * fine + 0.10 * leaves > (0.5 if kind != "sparse" else 0.6)
+    _, parts, sizes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    mask &= sizes[parts, cv2.CC_STAT_AREA] > 40  # no leaf hangs in the air
     lumps = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 5) * 9
     bright = 128 + 24 * leaves + 16 * fine + 20 * lumps - 0.45 * (np.arange(side, dtype=np.float32)[:, None] - 48)
     return np.dstack([np.clip(bright, 30, 250), mask * np.float32(255)]).astype(np.uint8)
+
+
+class Texture:
+    """A surface and its shrunken copies, each made when first asked for. `full`: uint8 [h, w, channels]."""
+
+    def __init__(self, full: np.ndarray) -> None:
+        self.full = full
+        self._levels: dict[tuple[int, int], np.ndarray] = {(0, 0): full}
+
+    def level(self, rows: float, columns: float) -> np.ndarray:
+        """The smallest copy that still has the given rows and columns; halved each way on its own, since a facade
+        seen along the street is squeezed in one direction only."""
+        high, wide = self.full.shape[:2]
+        halvings = (int(math.log2(max(high / max(rows, 2.0), 1))), int(math.log2(max(wide / max(columns, 2.0), 1))))
+        if halvings not in self._levels:
+            small = (max(wide >> halvings[1], 1), max(high >> halvings[0], 1))
+            self._levels[halvings] = cv2.resize(self.full, small, interpolation=cv2.INTER_AREA)
+        return self._levels[halvings]
 
 
 def crown(seed: int, kind: str, colour: Colour) -> tuple[np.ndarray, ...]:
@@ -105,9 +126,10 @@ def fence(seed: int, colour: Colour, style: str, length: float) -> np.ndarray:
 def grain(face: np.ndarray, seed: int, strength: float) -> np.ndarray:
     """The surface with noise multiplied in."""
     rows, columns = face.shape[:2]
-    tile = noise(seed % 4 + 20, 256, 8)
-    start = (seed * 37) % 128
-    patch = np.tile(tile, (rows // 256 + 2, columns // 256 + 2))[start : start + rows, start : start + columns]
+    tile, start = noise(seed % 4 + 20, 256, 8), (seed * 37) % 128
+    more = (max(start + rows - 256, 0), max(start + columns - 256, 0))
+    patch = cv2.copyMakeBorder(tile, 0, more[0], 0, more[1], cv2.BORDER_WRAP)
+    patch = patch[start : start + rows, start : start + columns]
     factor = cv2.convertScaleAbs(patch, alpha=strength, beta=128 * (1 - strength))
     return cv2.multiply(face, cv2.merge([factor] * 3), scale=1 / 128)
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .world import Colour, Drive, Kind, Lot, LotKind, LOOP, Street, Thing, grey, traits
+from .light import Colour
+from .records import LOOP, Drive, Kind, Lot, LotKind, Street, Thing
 
 PAINTS = (
     (225, 225, 225), (28, 28, 30), (95, 97, 100), (172, 174, 178), (150, 22, 24), (28, 52, 118), (40, 78, 60),
@@ -18,6 +19,11 @@ SIZES = {  # (width, length), height, metres
     Kind.POST: ((0.2, 0.2), 1.0), Kind.SIGN: ((0.3, 0.3), 2.6), Kind.SIGNAL: ((0.3, 0.3), 3.4),
     Kind.TREE: ((0.5, 0.5), 7.0), Kind.BUSH: ((0.5, 0.5), 1.2), Kind.RAILING: ((0.1, 2.0), 1.0),
 }  # fmt: skip
+
+
+def traits(rng: np.random.Generator, count: int = 12) -> tuple[float, ...]:
+    """Uniform random numbers in 0..1."""
+    return tuple(float(v) for v in rng.random(count))
 
 
 class _Maker:
@@ -76,7 +82,7 @@ def _parked(make: _Maker, street: Street, drive: Drive) -> list[Thing]:
     for side in (-1, 1):
         z = float(rng.uniform(0, 6))
         while z < LOOP - 7:
-            kind = kinds[rng.choice(5, p=[0.74, 0.12, 0.04, 0.05, 0.05])]
+            kind = kinds[rng.choice(5, p=[0.7, 0.12, 0.04, 0.09, 0.05])]
             length = SIZES[kind][0][1]
             middle = z + length / 2
             if rng.random() < density and all(abs(middle - c) > 9 + length / 2 for c in street.crossings):
@@ -92,11 +98,14 @@ def _moving(make: _Maker, street: Street, drive: Drive) -> list[Thing]:
     rng, things = make.rng, []
     lane = street.lane
     kinds = [Kind.CAR, Kind.VAN, Kind.TRUCK, Kind.BUS, Kind.MOTORCYCLE, Kind.BICYCLE]
-    odds = np.array([0.44, 0.08, 0.13, 0.13, 0.1, 0.12])
+    odds = np.array([0.42, 0.08, 0.12, 0.12, 0.14, 0.12])
     for number in range(street.lanes):
         ahead = lane * (number + 0.5)
         own = abs(ahead - drive.x) < 1.5
-        z, speed = float(rng.uniform(9 if own else 3, 40)), drive.speed * (1.0 if own else float(rng.uniform(0.7, 1.1)))
+        z, speed = (
+            float(rng.uniform(13 if own else 3, 48)),
+            drive.speed * (1.0 if own else float(rng.uniform(0.7, 1.1))),
+        )
         while z < LOOP - 30:
             things.append(_vehicle(make, kinds[rng.choice(6, p=odds)], ahead, z, 0.0, speed))
             z += float(rng.uniform(14, 70))
@@ -144,15 +153,19 @@ def _junctions(make: _Maker, street: Street) -> list[Thing]:
             span = street.half + 1.5
             things.append(
                 make.thing(
-                    kind, rng.uniform(-span, span), middle - 6.5 - rng.uniform(0, 2), heading=way * math.pi / 2,
-                    speed=(float(speed), 0.0), reach=span,
-                )  # fmt: skip
+                    kind,
+                    rng.uniform(-span, span),
+                    middle - 6.5 - rng.uniform(0, 2),
+                    heading=way * math.pi / 2,
+                    speed=(float(speed), 0.0),
+                    reach=span,
+                )
             )
         if rng.random() < 0.5:  # traffic on the cross street
             kind = [Kind.CAR, Kind.TRUCK, Kind.BUS, Kind.VAN][rng.choice(4, p=[0.5, 0.17, 0.17, 0.16])]
-            side = float(rng.choice([-1, 1]))
-            x = side * (street.half + 3 + SIZES[kind][0][1] / 2)
-            things.append(make.thing(kind, x, middle + side * 1.8, heading=-side * math.pi / 2))
+            hand = float(rng.choice([-1, 1]))
+            x = hand * (street.half + 3 + SIZES[kind][0][1] / 2)
+            things.append(make.thing(kind, x, middle + hand * 1.8, heading=-hand * math.pi / 2))
     return things
 
 
@@ -197,6 +210,8 @@ def _walkers(make: _Maker, street: Street, side: int) -> list[Thing]:
     for _ in range(int(rng.integers(0, 3))):  # bicycles leaning at the front of a house or at the kerb
         x = side * (street.half + 0.7 if rng.random() < 0.5 else street.front(side) - 0.6)
         start = float(rng.uniform(5, 60))
+        if any(-9 < start - crossing < 6 for crossing in street.crossings):
+            continue  # none stands in the mouth of a side street
         for number in range(int(rng.integers(1, 5))):
             heading = float(rng.normal(0.2, 0.25)) if number == 0 else float(rng.uniform(0.9, 1.5))
             things.append(make.thing(Kind.BICYCLE, x, start + number * 0.7, heading=heading))

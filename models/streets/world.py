@@ -1,158 +1,17 @@
-"""What stands where: a seed enters, a World of frozen records leaves.
-
-The street repeats every LOOP metres, so a clip of any length drives through one and the same world. A side of the
-street is -1 (left) or 1 (right); from the middle outwards come the lanes, parking, verge, pavement, then the lots.
-"""
+"""What stands where: a seed enters, a World leaves."""
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 
 import numpy as np
 
-from .light import Light, draw_light
-
-LOOP = 240.0  # metres after which the street repeats
-BEHIND = 40.0  # metres behind the camera that are still looked at
-
-Colour = tuple[float, float, float]
-
-
-class LotKind(StrEnum):
-    BUILDING = "building"
-    WALL = "wall"
-    FENCE = "fence"
-    HEDGE = "hedge"
-    PARK = "park"
-    CROSSING = "crossing"
-
-
-class Kind(StrEnum):
-    """What a thing in the street is."""
-
-    CAR = "car"
-    VAN = "van"
-    TRUCK = "truck"
-    BUS = "bus"
-    TRAM = "tram"
-    MOTORCYCLE = "motorcycle"
-    BICYCLE = "bicycle"
-    PERSON = "person"
-    LAMP = "lamp"
-    POST = "post"
-    SIGN = "sign"
-    SIGNAL = "signal"
-    TREE = "tree"
-    BUSH = "bush"
-    RAILING = "railing"
-
-
-@dataclass(frozen=True)
-class Verges:
-    """Widths of one side in metres, from the road outwards."""
-
-    verge: float
-    walk: float
-    parking: bool
-
-
-@dataclass(frozen=True)
-class Street:
-    """The cross-section of the road and its colours (RGB). Lengths in metres."""
-
-    lane: float
-    lanes: int
-    half: float
-    left: Verges
-    right: Verges
-    tracks: float | None  # x of the middle of the tram tracks
-    crossings: tuple[float, ...]
-    asphalt: Colour
-    paving: Colour
-    kerb: Colour
-    grass: Colour
-    paint: Colour
-    dashed: bool
-    edged: bool
-
-    def side(self, side: int) -> Verges:
-        """The strips beside the road on a side."""
-        return self.right if side > 0 else self.left
-
-    def front(self, side: int) -> float:
-        """Distance of the lots from the middle of the road."""
-        strips = self.side(side)
-        return self.half + strips.verge + strips.walk
-
-
-@dataclass(frozen=True)
-class Lot:
-    """A piece of frontage from z to z + length. `traits` are uniform random numbers for the painter."""
-
-    kind: LotKind
-    side: int
-    z: float
-    length: float
-    front: float
-    height: float
-    depth: float
-    seed: int
-    flank: bool  # its near flank can be seen
-    traits: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Thing:
-    """Something in the street, with its middle at (x, z) at time 0.
-
-    heading: radians, 0 looks along the street away from the camera; speed: (x, z) metres a second, where `reach`
-    bounds the walk in x (0: no bound); extent: (width, length) in its own axes, metres.
-    """
-
-    kind: Kind
-    x: float
-    z: float
-    heading: float
-    speed: tuple[float, float]
-    reach: float
-    extent: tuple[float, float]
-    height: float
-    colour: Colour
-    second: Colour
-    traits: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Drive:
-    """How the camera moves: metres, seconds, radians; focal and horizon in frame heights."""
-
-    x: float
-    height: float
-    speed: float
-    focal: float
-    horizon: float
-    yaw: float
-    sway: float
-    phase: float
-
-
-@dataclass(frozen=True)
-class World:
-    """A whole scene."""
-
-    seed: int
-    street: Street
-    light: Light
-    drive: Drive
-    lots: tuple[Lot, ...]
-    things: tuple[Thing, ...]
-    skyline: tuple[tuple[float, float, float, bool], ...]  # (x, width, height, is it trees?) at the end of the street
+from .light import Colour, draw_light
+from .records import LOOP, Drive, Lot, LotKind, Street, Verges, World
+from .traffic import furnish, traits
 
 
 def build_world(seed: int) -> World:
     """The world of a seed."""
-    from .traffic import furnish  # the two modules share the records above
-
     rng = np.random.default_rng([seed, 7])
     street = _street(rng)
     drive = Drive(
@@ -180,11 +39,6 @@ def build_world(seed: int) -> World:
     )
 
 
-def traits(rng: np.random.Generator, count: int = 12) -> tuple[float, ...]:
-    """Uniform random numbers in 0..1."""
-    return tuple(float(v) for v in rng.random(count))
-
-
 def grey(rng: np.random.Generator, low: float, high: float, spread: float) -> Colour:
     """A colour near grey."""
     red, green, blue = (float(c) for c in np.clip(rng.uniform(low, high) + rng.normal(0, spread, 3), 5, 250))
@@ -193,10 +47,10 @@ def grey(rng: np.random.Generator, low: float, high: float, spread: float) -> Co
 
 def _street(rng: np.random.Generator) -> Street:
     lane, lanes = float(rng.uniform(2.9, 3.7)), int(rng.choice([1, 2], p=[0.7, 0.3]))
-    parking = bool(rng.random() < 0.65)
+    parking = bool(rng.random() < 0.52)
     sides = [
         Verges(
-            verge=float(rng.uniform(0.9, 2.6)) if rng.random() < 0.42 else 0.0,
+            verge=float(rng.uniform(0.9, 3.2)) if rng.random() < 0.45 else 0.0,
             walk=float(rng.uniform(1.8, 4.5)),
             parking=parking,
         )
@@ -246,10 +100,22 @@ def _lots(rng: np.random.Generator, street: Street, side: int) -> list[Lot]:
         }.get(kind, 0.0)
         lots.append(
             Lot(
-                kind=kind, side=side, z=z, length=length, front=front, height=height,
-                depth=float(rng.uniform(8, 16)), seed=int(rng.integers(0, 2**31)), flank=True,
+                kind=kind,
+                side=side,
+                z=z,
+                length=length,
+                front=front,
+                height=height,
+                depth=float(rng.uniform(8, 16)),
+                seed=int(rng.integers(0, 2**31)),
+                flank=True,
                 traits=traits(rng, 24),
-            )  # fmt: skip
+            )
         )
         z += length
-    return lots
+    return [replace(lot, flank=_shows(lot, lots[number - 1])) for number, lot in enumerate(lots)]
+
+
+def _shows(lot: Lot, nearer: Lot) -> bool:
+    """Whether the near flank of a lot can be seen past its neighbour."""
+    return nearer.kind is not LotKind.BUILDING or nearer.height < lot.height or nearer.depth < lot.depth - 2

@@ -1,0 +1,171 @@
+"""Checkpoint -> model.onnx, verified against torch: `python export.py CHECKPOINT -o DIR`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hc_deploy.console import option_pairs, print_line, run_app
+from hc_deploy.errors import UsageError
+from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, parse_size
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hc_deploy.evaluate.fidelity import Fidelity
+    from hc_deploy.export.onnx import ExportedModel
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+MODEL_OPTIONS = "Model options (for --random-init, or in place of what the checkpoint says)"
+
+
+@app.command()
+def main(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint: .safetensors, .pth or .pt.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder that model.onnx is written to.")] = Path(),
+    arch: Annotated[
+        str | None, typer.Option(help="Architecture, e.g. hcpspnet_resnet101, or your own package.module:factory.")
+    ] = None,
+    random_init: Annotated[
+        bool, typer.Option("--random-init", help="No checkpoint: seeded random weights, for benchmarks.")
+    ] = False,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "512x1024",
+    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any batch, height and width; --size is checked.")] = False,
+    input_kind: Annotated[
+        str, typer.Option("--input", help="uint8: RGB [B,H,W,3], normalised inside. float: normalised [B,3,H,W].")
+    ] = "uint8",
+    outputs: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(OUTPUTS)}.")] = "labels",
+    level: Annotated[
+        int | None, typer.Option(help="Hierarchical level, 0 to 4.", rich_help_panel=MODEL_OPTIONS)
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option(help="Sampling branch: identity, residual or block.", rich_help_panel=MODEL_OPTIONS)
+    ] = None,
+    dim: Annotated[int | None, typer.Option(help="Embedding dimension K.", rich_help_panel=MODEL_OPTIONS)] = None,
+    tau: Annotated[float | None, typer.Option(help="Softmax temperature.", rich_help_panel=MODEL_OPTIONS)] = None,
+    similarity: Annotated[str | None, typer.Option(help="cosine or dot.", rich_help_panel=MODEL_OPTIONS)] = None,
+    border: Annotated[str | None, typer.Option(help="zero or exclude.", rich_help_panel=MODEL_OPTIONS)] = None,
+    assignment: Annotated[
+        str | None, typer.Option(help="soft, or hard (Eq. 1).", rich_help_panel=MODEL_OPTIONS)
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=MODEL_OPTIONS)] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of conv1.", rich_help_panel=MODEL_OPTIONS)] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE for your own factory.", rich_help_panel=MODEL_OPTIONS),
+    ] = None,
+) -> None:
+    """Export a checkpoint to one verified ONNX file.
+
+    The file holds the clustering ops as nodes of the domain hc_deploy with bodies of standard operators, so it runs
+    in any ONNX runtime, and its own description, so every later command needs the file and nothing else. It is run in
+    ONNX Runtime and compared with torch before it takes its name: exit code 3 names the operator that differs.
+    """
+    given = {
+        "level": level, "branch": branch, "dim": dim, "tau": tau, "similarity": similarity, "border": border,
+        "assignment": assignment, "classes": classes, "width": width,
+    }  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None} | option_pairs(option or [])
+    height, columns = parse_size(size)
+    _check(input_kind, outputs, checkpoint, arch, random_init)
+    net, spec = _network(checkpoint, arch, random_init, options)
+    spec = replace(
+        spec,
+        input=input_kind,  # type: ignore[arg-type]
+        outputs=tuple(outputs.split(",")),  # type: ignore[arg-type]
+        batch=None if dynamic else batch,
+        height=None if dynamic else height,
+        width=None if dynamic else columns,
+    )
+    _export(net, spec, output / "model.onnx", (height, columns))
+
+
+def _check(input_kind: str, outputs: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:
+    if input_kind not in INPUT_KINDS:
+        raise UsageError(f"--input {input_kind}", expected=f"one of {', '.join(INPUT_KINDS)}")
+    wanted = outputs.split(",")
+    if not set(wanted) <= set(OUTPUTS) or len(set(wanted)) < len(wanted):
+        raise UsageError(f"--outputs {outputs}", expected=f"each of {', '.join(OUTPUTS)} at most once")
+    if not {"labels", "logits"} & set(wanted):
+        raise UsageError(f"--outputs {outputs}", expected="labels or logits among them")
+    if random_init == (checkpoint is not None) or (random_init and arch is None):
+        raise UsageError(
+            "neither a checkpoint nor --random-init --arch NAME"
+            if checkpoint is None
+            else "a checkpoint and --random-init",
+            expected="one of the two",
+            mend="python export.py CHECKPOINT -o DIR, or python export.py --random-init --arch NAME -o DIR",
+        )
+
+
+def _network(
+    checkpoint: Path | None, arch: str | None, random_init: bool, options: dict[str, Any]
+) -> tuple[nn.Module, ModelSpec]:
+    from models.load import load_network, new_network
+
+    if random_init or checkpoint is None:
+        assert arch is not None
+        return new_network(arch, options)
+    return load_network(checkpoint, arch=arch, options=options)
+
+
+def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) -> None:
+    from hc_deploy.export.onnx import export_onnx, save_onnx
+    from hc_deploy.files import atomic_path
+
+    start = time.monotonic()
+    with atomic_path(path) as temporary:
+        model = export_onnx(net, spec)
+        save_onnx(model, temporary)
+        exported = time.monotonic()
+        fidelity = _verify(net, model, temporary, size)
+        verified = time.monotonic()
+    _summary(model, path, fidelity, (exported - start, verified - exported))
+
+
+def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, int]) -> Fidelity:
+    """Gate: the file at `path` gives in ONNX Runtime what the network gives in torch."""
+    from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
+    from hc_deploy.export.diagnose import describe, divergences
+    from hc_deploy.evaluate.parity_images import parity_images
+    from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
+    from hc_deploy.runtime import open_session
+    from hc_deploy.runtime.torch import TorchSession
+
+    module, spec = deployed_with_logits(net, model.spec)
+    reference = TorchSession(module, spec, name="torch")
+    with OnnxUnderTest(model, path, open_session) as candidate:
+        fidelity = measure_fidelity(reference, candidate, parity_images(spec, size=size))
+        if fidelity.failures():
+            image = next(parity_images(spec, size=size))
+            cause = describe(divergences(model, image, candidate.run_proto))
+            require_fidelity(fidelity, candidate=spec.arch, cause=cause)
+    return fidelity
+
+
+def _summary(model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tuple[float, float]) -> None:
+    from collections import Counter
+
+    spec = model.spec
+    custom = Counter(node.op_type for node in model.proto.graph.node if node.domain)
+    shown = ", ".join(f"{count} {name}" for name, count in sorted(custom.items())) or "none"
+    dims = [str(size) if size else "any" for size in (spec.batch, spec.height, spec.width)]
+    print_line(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    print_line(f"  network   {spec.arch}, {len(spec.classes)} classes, level {spec.level}")
+    print_line(f"  input     {spec.input}, batch {dims[0]}, {dims[1]} x {dims[2]}; outputs {', '.join(spec.outputs)}")
+    print_line(f"  nodes     {len(model.proto.graph.node)}, of them custom: {shown}")
+    print_line(
+        f"  parity    {fidelity.pixel_agreement:.4%} of pixels as torch, logits within {fidelity.logit_error:.1e} of "
+        f"their range ({fidelity.images} images)"
+    )
+    print_line(f"  time      {seconds[0]:.1f} s export, {seconds[1]:.1f} s verification")
+    print_line(f"next: hc-deploy video {path} VIDEO -o out.mp4")
+
+
+if __name__ == "__main__":
+    run_app(app)

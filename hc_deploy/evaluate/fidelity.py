@@ -1,0 +1,119 @@
+"""How faithfully one runtime repeats another: outputs of two sessions on the same images -> agreement figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hc_deploy.errors import GateError
+from hc_deploy.evaluate.metrics import ConfusionMatrix
+from hc_deploy.runtime.session import Array, Session
+
+MIN_PIXEL_AGREEMENT = 0.9999
+MIN_SUPERPIXEL_AGREEMENT = 0.999
+MAX_LOGIT_ERROR = 1e-3
+QUANTILE = 0.9999
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A candidate session against the reference session, over a set of images.
+
+    Attributes:
+        images: how many images were compared.
+        pixel_agreement: share of pixels with the same label, 0..1.
+        boundary_agreement: the same over the pixels at a label boundary of the reference (NaN when there are none).
+        mean_iou: mIoU of the candidate's labels with the reference's as truth, 0..1.
+        logit_error: 99.99% quantile of |difference|, as a share of the reference's largest |logit|.
+        superpixel_agreement: share of pixels with the same superpixel id; None where the model has none.
+    """
+
+    images: int
+    pixel_agreement: float
+    boundary_agreement: float
+    mean_iou: float
+    logit_error: float
+    superpixel_agreement: float | None = None
+
+    def failures(self) -> list[str]:
+        """One line for each bound that does not hold; empty when faithful. NaN fails."""
+        lines = []
+        if not self.pixel_agreement >= MIN_PIXEL_AGREEMENT:
+            lines.append(f"{self.pixel_agreement:.4%} of pixels agree, expected {MIN_PIXEL_AGREEMENT:.2%}")
+        if not self.logit_error <= MAX_LOGIT_ERROR:
+            lines.append(f"logits differ by {self.logit_error:.2e} of their range, expected {MAX_LOGIT_ERROR:.0e}")
+        ids = self.superpixel_agreement
+        if ids is not None and not ids >= MIN_SUPERPIXEL_AGREEMENT:
+            lines.append(f"{ids:.4%} of superpixel ids agree, expected {MIN_SUPERPIXEL_AGREEMENT:.1%}")
+        return lines
+
+
+def measure_fidelity(reference: Session, candidate: Session, images: Iterable[Array]) -> Fidelity:
+    """Run both sessions on each image; both must give `labels` and `logits` (and may give `superpixels`)."""
+    matrix = ConfusionMatrix(len(reference.spec.classes))
+    same, boundary, ids = _Share(), _Share(), _Share()
+    error, count = 0.0, 0
+    for count, image in enumerate(images, start=1):  # noqa: B007 - the count is used after the loop
+        truth, given = reference.run(image), candidate.run(image)
+        equal = truth["labels"] == given["labels"]
+        same.add(equal)
+        boundary.add(equal[label_boundaries(truth["labels"])])
+        matrix.update(given["labels"], truth["labels"])
+        error = max(error, logit_error(truth["logits"], given["logits"]))
+        if "superpixels" in truth:
+            ids.add(truth["superpixels"] == given["superpixels"])
+    return Fidelity(
+        images=count,
+        pixel_agreement=same.value(),
+        boundary_agreement=boundary.value(),
+        mean_iou=matrix.mean_iou(),
+        logit_error=error,
+        superpixel_agreement=ids.value() if ids.total else None,
+    )
+
+
+def require_fidelity(fidelity: Fidelity, *, candidate: str, cause: str) -> None:
+    """GateError (exit code 3) when a bound does not hold; `cause` names the worst operator."""
+    failures = fidelity.failures()
+    if failures:
+        raise GateError(
+            f"{candidate} does not repeat the trained network: " + "; ".join(failures) + f"\n{cause}",
+            expected="the same answer as torch",
+        )
+
+
+def label_boundaries(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Pixels of label maps [B,H,W] whose right or lower neighbour has another label, and those neighbours."""
+    edge = np.zeros(labels.shape, bool)
+    across = labels[..., :, 1:] != labels[..., :, :-1]
+    down = labels[..., 1:, :] != labels[..., :-1, :]
+    edge[..., :, 1:] |= across
+    edge[..., :, :-1] |= across
+    edge[..., 1:, :] |= down
+    edge[..., :-1, :] |= down
+    return edge
+
+
+def logit_error(truth: Array, given: Array) -> float:
+    """99.99% quantile of |difference| over the largest |truth|; infinite when a value is not finite or missing."""
+    if truth.shape != given.shape or not np.isfinite(given).all():
+        return float("inf")
+    scale = float(np.abs(truth).max()) or 1.0
+    return float(np.quantile(np.abs(truth.astype(np.float64) - given), QUANTILE)) / scale
+
+
+class _Share:
+    """Running share of true values."""
+
+    def __init__(self) -> None:
+        self.true = self.total = 0
+
+    def add(self, mask: NDArray[np.bool_]) -> None:
+        self.true += int(mask.sum())
+        self.total += mask.size
+
+    def value(self) -> float:
+        return self.true / self.total if self.total else float("nan")

@@ -1,0 +1,75 @@
+"""The exported file as a session whose outputs also hold the logits, so that parity is gated on them too."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from hc_deploy.export.deployed import DeployedNet
+from hc_deploy.export.diagnose import expose_values, logits_value
+from hc_deploy.export.onnx import ExportedModel
+from hc_deploy.ops import hc_argmax
+from hc_deploy.runtime.session import Array, Outputs, Session, SessionBase
+from hc_deploy.spec import ModelSpec
+
+
+def deployed_with_logits(net: nn.Module, spec: ModelSpec) -> tuple[DeployedNet, ModelSpec]:
+    """The deployed module with `labels` and `logits` among its outputs, and the spec that says so."""
+    extra = tuple(name for name in ("labels", "logits") if name not in spec.outputs)
+    full = replace(spec, outputs=(*spec.outputs, *extra))  # type: ignore[arg-type]
+    return DeployedNet(net, full), full
+
+
+class OnnxUnderTest(SessionBase):
+    """The model file itself, and beside it a copy that exposes the logits.
+
+    Outputs of the file come from the file; `logits` (and `labels`, where the file gives logits alone) from the copy.
+
+    Args:
+        model: what was exported. path: the file it was written to.
+        open_session: opens a model file (handed in: `export` knows no runtime).
+    """
+
+    def __init__(self, model: ExportedModel, path: Path, open_session: Callable[[Path], Session]) -> None:
+        self.spec, self.name = model.spec, model.spec.arch
+        self._open = open_session
+        self._logits = logits_value(model.proto)
+        self._folder = tempfile.TemporaryDirectory(prefix="hc_deploy-")
+        self._file = open_session(path)
+        self._exposed: Session | None = None
+        if "logits" not in model.spec.outputs:
+            self._exposed = self._open_proto(expose_values(model.proto, [self._logits]), "logits")
+        self.provider = self._file.provider
+
+    def run(self, images: Array) -> Outputs:
+        outputs = self._file.run(images)
+        if self._exposed is not None:
+            outputs["logits"] = self._exposed.run(images)[self._logits]
+        if "labels" not in outputs:
+            size = images.shape[1:3] if self.spec.input == "uint8" else images.shape[2:]
+            outputs["labels"] = hc_argmax(torch.from_numpy(outputs["logits"]), size).numpy().astype(np.uint8)
+        return outputs
+
+    def run_proto(self, proto: onnx.ModelProto, images: np.ndarray[Any, Any]) -> Outputs:
+        """All graph outputs of another model on `images`, in the same runtime."""
+        with self._open_proto(proto, "values") as session:
+            return session.run(images)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._exposed is not None:
+            self._exposed.close()
+        self._folder.cleanup()
+
+    def _open_proto(self, proto: onnx.ModelProto, name: str) -> Session:
+        path = Path(self._folder.name) / f"{name}.onnx"
+        onnx.save(proto, path)
+        return self._open(path)

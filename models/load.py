@@ -1,0 +1,109 @@
+"""Names, factories and checkpoints -> a network in eval mode, ready to be exported or run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hc_deploy.classes import numbered_classes
+from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from hc_deploy.spec import ModelSpec
+from models.registry import build, names
+
+PROBE_SIZE = 64
+
+
+def load_network(
+    path: Path, *, arch: str | None = None, options: dict[str, Any] | None = None
+) -> tuple[nn.Module, ModelSpec]:
+    """The network that `path` holds, and its spec (sizes and outputs still at their defaults).
+
+    Args:
+        path: a checkpoint. arch, options: what to build where the file does not say, or in place of what it says.
+
+    Raises:
+        DeployError: the checkpoint is unusable or does not fit. UsageError: no architecture is known.
+    """
+    checkpoint = read_checkpoint(path)
+    arch = arch or checkpoint.info.arch
+    if arch is None:
+        raise UsageError(
+            f"{path} does not say which architecture it is of",
+            expected="--arch NAME, one of " + ", ".join(names()),
+            mend=f"python export.py {path} --arch NAME -o DIR",
+        )
+    kept = checkpoint.info.options if arch == checkpoint.info.arch else {}
+    net, spec = new_network(arch, {**kept, **(options or {})}, checkpoint.info)
+    load_state(net, checkpoint, arch=arch)
+    return net, spec
+
+
+def new_network(
+    arch: str, options: dict[str, Any], info: CheckpointInfo | None = None, *, seed: int = 0
+) -> tuple[nn.Module, ModelSpec]:
+    """A network with seeded random weights, and its spec.
+
+    Args:
+        arch: a name of `models.names()`, or `package.module:factory`, a callable that takes `options` as keywords and
+            gives a module [B,3,H,W] -> [B,C,h,w].
+        info: class names, palette and normalisation to use where they fit the network.
+    """
+    torch.manual_seed(seed)
+    net = (_from_factory(arch, options) if ":" in arch else build(arch, **options)).eval()
+    info = _fitting_classes(info or CheckpointInfo(), _count_classes(net, arch))
+    spec = ModelSpec(
+        arch=arch,
+        classes=info.classes,
+        palette=info.palette,
+        mean=info.mean,
+        std=info.std,
+        level=getattr(net, "level", 0),
+        options=options,
+    )
+    return net, spec
+
+
+def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
+    module_name, _, factory_name = arch.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+        net = factory(**options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"--arch {arch}: {error}",
+            expected="package.module:factory, importable from this folder, which takes the given options",
+        ) from None
+    finally:
+        sys.path.pop(0)
+    if not isinstance(net, nn.Module):
+        raise UsageError(f"--arch {arch} gave a {type(net).__name__}", expected="a torch.nn.Module")
+    return net
+
+
+def _count_classes(net: nn.Module, arch: str) -> int:
+    try:
+        with torch.no_grad():
+            logits = net(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+    except Exception as error:  # a user's network may raise anything
+        raise DeployError(
+            f"{arch} fails on a float image [1,3,{PROBE_SIZE},{PROBE_SIZE}]: {error}", expected="logits [1,C,h,w]"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 4 or not 1 <= logits.shape[1] <= 255:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise DeployError(f"{arch} gives {shape}", expected="logits [B,C,h,w] with 1 to 255 classes")
+    return int(logits.shape[1])
+
+
+def _fitting_classes(info: CheckpointInfo, count: int) -> CheckpointInfo:
+    if len(info.classes) == count:
+        return info
+    numbered = numbered_classes(count)
+    return replace(info, classes=numbered.names, palette=numbered.palette)

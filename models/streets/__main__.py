@@ -1,0 +1,76 @@
+"""`python -m models.streets clip|sheet`: write a demo clip with its labels, or a sheet of scenes to look at."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, print what was written."""
+    parser = argparse.ArgumentParser(prog="python -m models.streets", description="Drawn streets with exact labels.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    clip = commands.add_parser("clip", help="an MP4 and a folder of labels")
+    clip.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for street.mp4 and labels/"
+    )
+    clip.add_argument("--seed", type=int, default=0)
+    clip.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW")
+    clip.add_argument("--frames", type=int, default=125)
+    clip.add_argument("--fps", type=float, default=25.0)
+    sheet = commands.add_parser("sheet", help="a PNG of several scenes, each over its labels")
+    sheet.add_argument("-o", "--output", type=Path, required=True, metavar="PNG")
+    sheet.add_argument("--seed", type=int, default=0, help="the first seed")
+    sheet.add_argument("--scenes", type=int, default=12)
+    sheet.add_argument("--size", type=_size, default=(256, 512), metavar="HxW")
+    chosen = parser.parse_args(arguments)
+    try:
+        (_clip if chosen.command == "clip" else _sheet)(chosen)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected HxW such as 512x1024") from None
+    return height, width
+
+
+def _clip(chosen: argparse.Namespace) -> None:
+    from .clip import write_clip
+
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    movie, labels = chosen.output / "street.mp4", chosen.output / "labels"
+    write_clip(movie, labels, seed=chosen.seed, size=chosen.size, frames=chosen.frames, fps=chosen.fps)
+    print(f"{movie} and {labels}: {chosen.frames} frames of {chosen.size[0]}x{chosen.size[1]}")
+
+
+def _sheet(chosen: argparse.Namespace) -> None:
+    import cv2
+    import numpy as np
+
+    from hc_deploy.classes import CITYSCAPES
+
+    from .scene import Scene
+
+    if chosen.scenes < 1:
+        raise ValueError(f"--scenes is {chosen.scenes}, expected 1 or more")
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(CITYSCAPES.palette)] = CITYSCAPES.palette
+    tiles = []
+    for seed in range(chosen.seed, chosen.seed + chosen.scenes):
+        frame = Scene(seed, chosen.size).render(0.0)
+        tiles.append(np.vstack([frame.image, colours[frame.labels]]))
+    across = min(4, len(tiles))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % across)
+    rows = [np.hstack(tiles[k : k + across]) for k in range(0, len(tiles), across)]
+    if not cv2.imwrite(str(chosen.output), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
+        raise OSError(f"cannot write {chosen.output}")
+    print(f"{chosen.output}: seeds {chosen.seed} to {chosen.seed + chosen.scenes - 1}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

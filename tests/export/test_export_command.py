@@ -1,0 +1,111 @@
+"""`python export.py` as a user runs it: files, messages and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import models
+from hc_deploy.export.checkpoint import CheckpointInfo, save_checkpoint
+from hc_deploy.runtime import open_session
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--size", "33x65"]
+
+
+def export(*arguments, cwd=ROOT):
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "export.py"), *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "net.safetensors"
+    options = {"width": 4, "level": 1}
+    info = CheckpointInfo(arch="hcfcn32_resnet18", options=options)
+    save_checkpoint(path, models.build(info.arch, **options), info)
+    return path
+
+
+def test_checkpoint_becomes_a_verified_model(checkpoint, tmp_path):
+    result = export(checkpoint, "-o", tmp_path / "out", *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert "100.0000% of pixels as torch" in result.stdout and "1 HCUpsample" in result.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.onnx"]
+    with open_session(tmp_path / "out") as session:
+        assert session.spec.arch == "hcfcn32_resnet18" and session.spec.size == (33, 65) and session.spec.level == 1
+
+
+def test_users_own_network(tmp_path):
+    (tmp_path / "mynet.py").write_text(
+        "import torch\n"
+        "def build(classes=3):\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 3, stride=4, padding=1))\n"
+    )
+    result = export("--random-init", "--arch", "mynet:build", "-o", "out", "--option", "classes=5", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    with open_session(tmp_path / "out") as session:
+        assert len(session.spec.classes) == 5
+
+
+def test_a_network_that_answers_otherwise_once_exported_fails_the_gate(tmp_path):
+    (tmp_path / "liar.py").write_text(
+        "import torch\n"
+        "class Liar(torch.nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        y = super().forward(x)\n"
+        "        return -y if torch.compiler.is_exporting() else y\n"
+        "def build():\n"
+        "    return Liar(3, 4, 1)\n"
+    )
+    result = export("--random-init", "--arch", "liar:build", "-o", "out", *SMALL, cwd=tmp_path)
+    assert result.returncode == 3
+    assert "of pixels agree, expected 99.99%" in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "neither a checkpoint nor --random-init"),
+        (["--random-init"], 2, "--random-init --arch NAME"),
+        (["none.safetensors"], 1, "does not exist"),
+        (["--random-init", "--arch", "hcpsp_resnet18"], 2, "hcpspnet_resnet18"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--level", "2"], 2, "classes, width"),
+        (["--random-init", "--arch", "no.such:thing"], 2, "No module named"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--size", "0x64"], 1, "HEIGHTxWIDTH"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--batch", "0"], 2, "batch"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--outputs", "depth"], 2, "labels, logits, superpixels"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--outputs", "labels,superpixels"], 2, "level 1 to 4"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--input", "jpeg"], 2, "uint8, float"),
+    ],
+)
+def test_bad_input_is_one_message(arguments, code, message, tmp_path):
+    result = export(*arguments, "-o", tmp_path / "out")
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr.replace("\n", " ")
+    assert not (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_checkpoint_of_another_architecture(checkpoint, tmp_path):
+    result = export(checkpoint, "--arch", "pspnet_resnet18", "--width", "4", "-o", tmp_path)
+    assert result.returncode == 1
+    assert "missing" in result.stderr and "unexpected" in result.stderr and "--arch hcfcn32_resnet18" in result.stderr
+
+
+def test_pth_needs_its_architecture(tmp_path):
+    torch.save(models.build("fcn32_resnet18", width=4).state_dict(), tmp_path / "net.pth")
+    assert export(tmp_path / "net.pth", "-o", tmp_path / "out").returncode == 2
+    given = ["--arch", "fcn32_resnet18", "--width", "4", *SMALL]
+    assert export(tmp_path / "net.pth", "-o", tmp_path / "out", *given).returncode == 0
+
+
+def test_unwritable_output(checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = export(checkpoint, "-o", tmp_path / "file" / "out", *SMALL)
+    assert result.returncode == 1 and "cannot write" in result.stderr

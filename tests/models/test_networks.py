@@ -1,0 +1,135 @@
+"""The networks: the contract every architecture keeps, and what hierarchical clustering must leave as it was."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import models
+from hc_deploy.errors import UsageError
+from models.heads import PYRAMID_BINS, adaptive_average
+from models.resnet import ResNet
+
+TWINS = [("fcn32", "hcfcn32"), ("pspnet", "hcpspnet")]
+# Parameters of torchvision's own ResNets without their classifier (fc: 513,000 / 2,049,000 / 2,049,000).
+RESNET_PARAMETERS = {"resnet18": 11_689_512 - 513_000, "resnet50": 25_557_032 - 2_049_000, "resnet101": 44_549_160 - 2_049_000}  # fmt: skip
+
+
+def image(height=97, width=131, batch=1, seed=0):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", RESNET_PARAMETERS)
+def test_resnet_is_torchvisions(name):
+    net = ResNet(name)
+    assert sum(p.numel() for p in net.parameters()) == RESNET_PARAMETERS[name]
+    keys = set(net.state_dict())
+    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer4.1.bn2.bias"} <= keys
+    assert {"layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var"} <= keys
+    assert ("layer3.22.conv3.weight" in keys) == (name == "resnet101")
+
+
+def test_resnet_by_hand():
+    """ResNet-18 stage by stage against functional code with the same weights (torchvision's forward, rewritten)."""
+    net = ResNet("resnet18", width=8).eval()
+    state = net.state_dict()
+
+    def norm(x, key):
+        return F.batch_norm(x, *(state[f"{key}.{p}"] for p in ("running_mean", "running_var", "weight", "bias")))
+
+    x = torch.relu(norm(F.conv2d(image(), state["conv1.weight"], stride=2, padding=3), "bn1"))
+    x = F.max_pool2d(x, 3, 2, 1)
+    for stage in range(1, 5):
+        for block in range(2):
+            key = f"layer{stage}.{block}"
+            stride = 2 if stage > 1 and block == 0 else 1
+            y = torch.relu(norm(F.conv2d(x, state[f"{key}.conv1.weight"], stride=stride, padding=1), f"{key}.bn1"))
+            y = norm(F.conv2d(y, state[f"{key}.conv2.weight"], padding=1), f"{key}.bn2")
+            if stride == 2:
+                x = norm(F.conv2d(x, state[f"{key}.downsample.0.weight"], stride=2), f"{key}.downsample.1")
+            x = torch.relu(x + y)
+    torch.testing.assert_close(net(image())[-1], x)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_output_stride(output_stride):
+    maps = ResNet("resnet50", width=8, output_stride=output_stride).eval()(image(96, 128))
+    assert maps[-1].shape[2:] == (96 // output_stride, 128 // output_stride)
+    assert maps[0].shape[2:] == (48, 64)
+
+
+@pytest.mark.parametrize(("plain", "hierarchical"), TWINS)
+@pytest.mark.parametrize("level", range(5))
+def test_feed_forward_path_is_bit_identical(plain, hierarchical, level):
+    """The HC wrapper computes the plain backbone's maps bit for bit, and adds only embeddings to its parameters."""
+    net = models.build(f"{hierarchical}_resnet18", width=8, level=level).eval()
+    maps, clusters = net.clustering(net.backbone, image())
+    for own, plain_map in zip(maps, net.backbone(image()), strict=True):
+        assert torch.equal(own, plain_map)
+    assert len(clusters) == level
+    assert net(image()).shape[2:] == tuple(-(-side // 2 ** (5 - level)) for side in (97, 131))
+    twin = models.build(f"{plain}_resnet18", width=8)
+    added = set(net.state_dict()) - set(twin.state_dict())
+    assert len(added) == 2 * level and all(name.startswith("clustering.conv") for name in added)
+    assert set(twin.state_dict()) <= set(net.state_dict())
+
+
+def test_level_zero_is_the_plain_network():
+    plain = models.build("fcn32_resnet18", width=8).eval()
+    twin = models.build("hcfcn32_resnet18", width=8, level=0).eval()
+    twin.load_state_dict(plain.state_dict())
+    assert torch.equal(plain(image()), twin(image()))
+
+
+@pytest.mark.parametrize("branch", ["identity", "residual", "block"])
+def test_sampling_branch(branch):
+    """Seeds are I(x), R(x) or relu(I(x) + R(x)) of the downsampling block, embedded by W~."""
+    net = models.build("hcfcn32_resnet50", width=4, level=1, branch=branch).eval()
+    x = net.backbone(image())[3]
+    block = net.backbone.layer4[0]
+    main = block.bn3(block.conv3(torch.relu(block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x))))))))
+    parts = {"identity": block.downsample(x), "residual": main, "block": torch.relu(block.downsample(x) + main)}
+    seeds = net.clustering(net.backbone, image())[1][0].seeds
+    torch.testing.assert_close(seeds, net.clustering.conv5_x.seed(parts[branch]))
+
+
+@pytest.mark.parametrize("name", [f"{a}_resnet18" for pair in TWINS for a in pair])
+@pytest.mark.parametrize("size", [(97, 131), (64, 96), (1, 1)])
+def test_any_size_and_batch(name, size):
+    net = models.build(name, width=8, classes=7).eval()
+    with torch.no_grad():
+        one, three = net(image(*size)), net(image(*size, batch=3))
+    assert one.shape[:2] == (1, 7) and three.shape[0] == 3 and torch.isfinite(three).all()
+
+
+@pytest.mark.parametrize("name", [f"{a}_resnet18" for pair in TWINS for a in pair])
+def test_gradient_reaches_every_parameter(name):
+    net = models.build(name, width=8, classes=5).train()
+    net(image(batch=2)).square().sum().backward()
+    without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (13, 6), (32, 64)])
+@pytest.mark.parametrize("bins", PYRAMID_BINS)
+def test_adaptive_average_is_exact(size, bins):
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    torch.testing.assert_close(adaptive_average(x, bins), F.adaptive_avg_pool2d(x, bins))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("hcpspnet_resnet19", {}, "hcpspnet_resnet18"),
+        ("segformer", {}, "fcn32_resnet18"),
+        ("fcn32_resnet18", {"level": 2}, "classes, width"),
+        ("hcfcn32_resnet18", {"level": 5}, "0, 1, 2, 3, 4"),
+        ("hcfcn32_resnet18", {"branch": "main"}, "identity, residual, block"),
+        ("hcfcn32_resnet18", {"similarity": "l2"}, "cosine, dot"),
+        ("hcfcn32_resnet18", {"tau": -1.0}, "positive"),
+        ("fcn32_resnet18", {"classes": 0}, "1 to 4096"),
+        ("fcn32_resnet18", {"classes": 300}, "255"),
+    ],
+)
+def test_bad_names_and_options_name_the_legal_ones(name, options, named):
+    with pytest.raises(UsageError, match=named):
+        models.build(name, **options)
