@@ -131,8 +131,8 @@ def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) 
 def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, int]) -> Fidelity:
     """Gate: the file at `path` gives in ONNX Runtime what the network gives in torch."""
     from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
-    from hc_deploy.export.diagnose import describe, divergences
     from hc_deploy.evaluate.parity_images import parity_images
+    from hc_deploy.export.diagnose import describe, divergences
     from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
     from hc_deploy.runtime import open_session
     from hc_deploy.runtime.torch import TorchSession

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -113,20 +114,21 @@ def parse_info(metadata: dict[str, str], *, source: str) -> CheckpointInfo:
 
 def _read_pickle(path: Path) -> Checkpoint:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, which its user did not choose
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        whole = zipfile.is_zipfile(path)
-        reason = (
-            "it holds more than tensors: code in it would run" if whole or "weights_only" in str(error).lower() else ""
-        )
+        code = zipfile.is_zipfile(path) or "weights_only" in str(error).lower()
+        reason = "it holds more than tensors, and code in it would run" if code else "it is not a torch checkpoint"
         raise DeployError(
-            f"{path} was refused" + (f": {reason}" if reason else ": it is not a torch checkpoint"),
+            f"{path} was refused: {reason}",
             expected="a state dict of tensors only",
             mend="save it again with torch.save(model.state_dict(), PATH), or as safetensors",
         ) from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # on bytes that are no pickle, the unpickler fails in any way there is
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DeployError(
-            f"{path} is not a whole torch checkpoint ({str(error).splitlines()[0]})",
+            f"{path} is not a whole torch checkpoint ({reason})",
             expected="the file as it was written",
             mend="copy or download it again",
         ) from None

@@ -92,56 +92,64 @@ def hc_assign(
 
 def assignment_body(options: ClusterOptions) -> str:
     """ONNX text that defines `weights` [B,h,2,w,2,9] from `features` and `seeds`; `sizes` must stand before it."""
-    text = onnx_op.channels_last("features", "x") + onnx_op.channels_last("seeds", "s")
-    text += """
-    tau = Constant <value_float: float = @tau> ()"""
-    text += onnx_op.pixel_cells("x", "pixels")
-    if options.similarity == "cosine":
-        text += f"""
+    return (
+        onnx_op.channels_last("features", "x")
+        + onnx_op.channels_last("seeds", "s")
+        + onnx_op.pixel_cells("x", "pixels")
+        + _SCALES[options.similarity]
+        + onnx_op.candidate_cells("centres", "seed")
+        + """
+    seed_t = Transpose <perm = [0, 1, 2, 3, 5, 4]> (seed)
+    products = MatMul (pixels, seed_t)
+    scaled = Div (products, scale)"""
+        + _ranked(options)
+        + _WEIGHTS[options.assignment]
+    )
+
+
+_SCALES = {
+    "cosine": f"""
+    tau = Constant <value_float: float = @tau> ()
     floor = Constant <value_float = {NORM_FLOOR}> ()
     s_length = ReduceL2 <keepdims = 1> (s, rest)
     s_safe = Max (s_length, floor)
     centres = Div (s, s_safe)
     x_length = ReduceL2 <keepdims = 1> (pixels, rest)
     x_safe = Max (x_length, floor)
-    scale = Mul (x_safe, tau)"""
-    else:
-        text += """
+    scale = Mul (x_safe, tau)""",
+    "dot": """
     centres = Identity (s)
-    scale = Identity (tau)"""
-    text += onnx_op.candidate_cells("centres", "seed")
-    text += """
-    seed_t = Transpose <perm = [0, 1, 2, 3, 5, 4]> (seed)
-    similarity_ = MatMul (pixels, seed_t)
-    scaled = Div (similarity_, scale)"""
-    if options.border == "exclude":
-        text += """
+    scale = Constant <value_float: float = @tau> ()""",
+}
+
+_WEIGHTS = {
+    "soft": """
+    weights = Softmax <axis = -1> (ranked)""",
+    "hard": """
+    first = ArgMax <axis = -1, keepdims = 1> (ranked)
+    numbers = Constant <value_ints = [0, 1, 2, 3, 4, 5, 6, 7, 8]> ()
+    chosen = Equal (first, numbers)
+    weights = Cast <to = 1> (chosen)""",
+}
+
+
+def _ranked(options: ClusterOptions) -> str:
+    """`ranked` from `scaled`: candidates outside the map are pushed below all others where the border excludes them."""
+    if options.border == "zero":
+        return """
+    ranked = Identity (scaled)"""
+    return (
+        """
     unit = Constant <value_float = 1.0> ()
     lowest = Constant <value_float = -3.0e38> ()
     ones_shape = Concat <axis = 0> (one, h, w, one)
     ones = Expand (unit, ones_shape)"""
-        text += onnx_op.candidate_cells("ones", "inside")
-        text += """
+        + onnx_op.candidate_cells("ones", "inside")
+        + """
     inside_t = Transpose <perm = [0, 1, 2, 3, 5, 4]> (inside)
     outside = Sub (unit, inside_t)
     penalty = Mul (outside, lowest)
     ranked = Add (scaled, penalty)"""
-    else:
-        text += """
-    ranked = Identity (scaled)"""
-    if options.assignment == "hard":
-        return (
-            text
-            + """
-    first = ArgMax <axis = -1, keepdims = 1> (ranked)
-    numbers = Constant <value_ints = [0, 1, 2, 3, 4, 5, 6, 7, 8]> ()
-    chosen = Equal (first, numbers)
-    weights = Cast <to = 1> (chosen)"""
-        )
-    return (
-        text
-        + """
-    weights = Softmax <axis = -1> (ranked)"""
     )
 
 

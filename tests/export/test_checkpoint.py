@@ -41,7 +41,7 @@ def test_pth(tmp_path, wrap):
 
 
 def test_misfits_are_listed_and_nothing_is_loaded(saved, tmp_path):
-    net, path = saved
+    net, _ = saved
     state = {**net.state_dict(), "extra.weight": torch.zeros(1), "backbone.bn1.weight": torch.zeros(9)}
     del state["head.classify.bias"]
     torch.save(state, tmp_path / "bad.pth")

@@ -11,7 +11,11 @@ from models.resnet import ResNet
 
 TWINS = [("fcn32", "hcfcn32"), ("pspnet", "hcpspnet")]
 # Parameters of torchvision's own ResNets without their classifier (fc: 513,000 / 2,049,000 / 2,049,000).
-RESNET_PARAMETERS = {"resnet18": 11_689_512 - 513_000, "resnet50": 25_557_032 - 2_049_000, "resnet101": 44_549_160 - 2_049_000}  # fmt: skip
+RESNET_PARAMETERS = {
+    "resnet18": 11_689_512 - 513_000,
+    "resnet50": 25_557_032 - 2_049_000,
+    "resnet101": 44_549_160 - 2_049_000,
+}
 
 
 def image(height=97, width=131, batch=1, seed=0):

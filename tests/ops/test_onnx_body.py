@@ -5,12 +5,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from tests.ops.test_reference import OPTIONS, SIZES, keywords, maps
 
 from hc_deploy.export.functions import add_function_bodies, register_schemas
 from hc_deploy.ops import ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
 from hc_deploy.ops.onnx_op import PLUGIN_ATTRIBUTES
 from hc_deploy.runtime.onnxruntime import import_onnxruntime
+from tests.ops.test_reference import OPTIONS, SIZES, keywords, maps
 
 TYPES = {torch.float32: TensorProto.FLOAT, torch.float16: TensorProto.FLOAT16}
 
@@ -37,7 +37,6 @@ def one_op_model(op, inputs, output, attributes=None):
 def run(model, **feeds):
     session = import_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})[0]
-
 
 
 FEATURES, SEEDS, COARSE = ("B", "K", "H", "W"), ("B", "K", "h", "w"), ("B", "C", "h", "w")

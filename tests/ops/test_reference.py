@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from tests.ops import truths
 
 from hc_deploy.ops import ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
+from tests.ops import truths
 
 SIZES = [(8, 12), (7, 13), (5, 6), (2, 31), (1, 1)]
 OPTIONS = [

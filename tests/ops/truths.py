@@ -1,4 +1,4 @@
-"""Independent truths for the ops: a float64 loop over pixels, and the paper's Appendix B and C with the slips mended."""
+"""Independent truths for the ops: float64 loops over pixels, and the paper's Appendix B and C, slips mended."""
 
 from __future__ import annotations
 

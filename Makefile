@@ -1,0 +1,44 @@
+# `make demo` shows what the project does, `make test` proves it; both install what they need into .venv first.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := demo
+NETWORKS := hcpspnet pspnet hcfcn32 fcn32
+SIZE := 512x1024
+
+.PHONY: setup demo test lint clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	@echo "== 1/4 export the four trained checkpoints to ONNX, each verified against torch"
+	@set -e; for network in $(NETWORKS); do \
+	  $(BIN)/python export.py models/weights/$${network}_street.safetensors -o $(DEMO)/$$network --size $(SIZE); done
+	@echo "== 2/4 render a street clip"
+	$(BIN)/python -m models.streets clip -o $(DEMO)/clip --seed 30 --size $(SIZE) --frames 100 --fps 25
+	@echo "== 3/4 segment it with HCPSPNet"
+	$(BIN)/hc-deploy video $(DEMO)/hcpspnet $(DEMO)/clip/street.mp4 -o $(DEMO)/street_segmented.mp4
+	@echo "== 4/4 measure the HC networks side by side with their baselines"
+	$(BIN)/python bench.py run $(DEMO)/pspnet $(DEMO)/hcpspnet -o $(DEMO)/pspnet_report.json
+	$(BIN)/python bench.py run $(DEMO)/fcn32 $(DEMO)/hcfcn32 -o $(DEMO)/fcn32_report.json
+	@echo
+	@echo "segmented video   $(DEMO)/street_segmented.mp4"
+	@echo "latency reports   $(DEMO)/pspnet_report.json  $(DEMO)/fcn32_report.json"
+	@echo "models            $(DEMO)/NETWORK/model.onnx"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(DEMO) build dist .mypy_cache .ruff_cache .data

@@ -1,0 +1,216 @@
+"""`report.json`: what was measured, where, and every raw sample. Standard library only.
+
+The file is one object: `schema` (a number; readers refuse any but their own), `created` (UTC), `baseline` (name of a
+model), `environment`, `workload` and `models`. Each model names its file by SHA-256 and lists three clocks in
+nanoseconds; entry i of every list comes from round i, so lists of two models can be paired.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from hc_deploy.bench.environment import Environment
+from hc_deploy.bench.strict_json import Mismatch, decode, parse
+from hc_deploy.errors import DeployError
+from hc_deploy.files import require_file, write_bytes
+
+REPORT_SCHEMA = 1
+MOST_NS = 2**53
+"""Samples stay below this (104 days): exact in float64."""
+AGAIN = "measure again: python bench.py run MODEL... -o report.json"
+
+
+class Clock(StrEnum):
+    """Three clocks of one pass over one frame, each holding the one before."""
+
+    ENGINE = "engine"
+    TRANSFER = "transfer"
+    END_TO_END = "end_to_end"
+
+
+class Stop(StrEnum):
+    """Why sampling ended: the asked number of rounds, intervals narrow enough, the time limit, or the hard limit."""
+
+    ROUNDS = "rounds"
+    INTERVAL = "interval"
+    TIME = "time"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The measured file: as it was named on the command line, its SHA-256 and its size in bytes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Nanoseconds of each round, in order.
+
+    Attributes:
+        engine: the network alone. transfer: with the copies of input and output around it.
+        end_to_end: uint8 BGR frame in, label map of the frame's size out.
+    """
+
+    engine: tuple[int, ...]
+    transfer: tuple[int, ...]
+    end_to_end: tuple[int, ...]
+
+    def of(self, clock: Clock) -> tuple[int, ...]:
+        """The samples of one clock."""
+        return {Clock.ENGINE: self.engine, Clock.TRANSFER: self.transfer, Clock.END_TO_END: self.end_to_end}[clock]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One model as it ran.
+
+    Attributes:
+        name: unique in the report. arch, level, options, input, outputs: from the model's spec.
+        batch, size: the input that it ran on, frames and (height, width).
+        provider: what ran it (`cpu`, `cuda`, `torch-cpu`). threads: as asked for; None: left to the runtime.
+    """
+
+    name: str
+    file: ModelFile
+    arch: str
+    level: int
+    options: dict[str, Any]
+    input: str
+    outputs: tuple[str, ...]
+    batch: int
+    size: tuple[int, int]
+    provider: str
+    threads: int | None
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every model was given.
+
+    Attributes:
+        frame: (height, width) of the incoming frame. rounds: samples of each model.
+        warmup: untimed rounds before. priming: untimed runs of a model before each of its samples.
+        seed: of the frame and of the order within the rounds. stop: why sampling ended.
+    """
+
+    frame: tuple[int, int]
+    rounds: int
+    warmup: int
+    priming: int
+    seed: int
+    stop: Stop
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole file."""
+
+    schema: int
+    created: str
+    baseline: str
+    environment: Environment
+    workload: Workload
+    models: tuple[ModelReport, ...]
+
+    def model(self, name: str) -> ModelReport:
+        """The model called `name`."""
+        return next(model for model in self.models if model.name == name)
+
+    def to_json(self) -> str:
+        """Indented JSON, with each list of numbers on a line of its own."""
+        text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
+        return re.sub(r"\[\n[\d\s,]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> Report:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DeployError: not JSON, cut off, of another schema, with fields missing, unknown or of another kind, or
+                with samples that cannot be durations. `source` names the file.
+        """
+        try:
+            fields = parse(text)
+            _check_schema(fields)
+            report: Report = decode(cls, fields, "report")
+            _check(report)
+        except Mismatch as error:
+            raise DeployError(f"{source}: {error.received}", expected=error.expected, mend=AGAIN) from None
+        return report
+
+
+def utc_now() -> str:
+    """'2025-01-31T12:00:00Z'."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_report(path: Path) -> Report:
+    """The report in `path`; DeployError when it is missing or not a whole, sane report."""
+    require_file(path, what="a report.json written by bench.py run")
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise DeployError(f"{path}: is not text", expected="a report.json", mend=AGAIN) from None
+    return Report.from_json(text, source=str(path))
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write `report`, atomically."""
+    write_bytes(path, report.to_json().encode("utf-8"))
+
+
+def describe_file(path: Path) -> ModelFile:
+    """Digest and size of a model file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ModelFile(str(path), digest, path.stat().st_size)
+
+
+def _check_schema(fields: Any) -> None:
+    if not isinstance(fields, dict) or "schema" not in fields:
+        raise Mismatch("is JSON but no benchmark report", "an object with the field 'schema'")
+    if fields["schema"] != REPORT_SCHEMA or isinstance(fields["schema"], bool):
+        raise Mismatch(f"report of schema {fields['schema']!r}", f"schema {REPORT_SCHEMA}")
+
+
+def _check(report: Report) -> None:
+    """What annotations cannot say."""
+    names = [model.name for model in report.models]
+    if not names or len(set(names)) != len(names):
+        raise Mismatch(f"models named {', '.join(names) or '(none)'}", "one or more models, each name once")
+    if report.baseline not in names:
+        raise Mismatch(f"baseline '{report.baseline}'", f"one of {', '.join(names)}")
+    if report.workload.rounds < 1:
+        raise Mismatch(f"workload of {report.workload.rounds} rounds", "1 or more")
+    for model in report.models:
+        _check_samples(model, report.workload.rounds)
+
+
+def _check_samples(model: ModelReport, rounds: int) -> None:
+    for clock in Clock:
+        samples = model.samples.of(clock)
+        if len(samples) != rounds:
+            raise Mismatch(f"{model.name}: {len(samples)} samples of {clock}", f"{rounds}, one a round")
+        for sample in samples:
+            if not 0 < sample < MOST_NS:
+                raise Mismatch(f"{model.name}: a sample of {sample} ns in {clock}", "a duration above 0")
+    nested = zip(model.samples.engine, model.samples.transfer, model.samples.end_to_end, strict=True)
+    for index, (engine, transfer, end_to_end) in enumerate(nested):
+        if not engine <= transfer <= end_to_end:
+            raise Mismatch(
+                f"{model.name}: round {index} took {engine}, {transfer}, {end_to_end} ns",
+                "engine <= transfer <= end_to_end",
+            )

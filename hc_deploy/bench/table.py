@@ -1,0 +1,209 @@
+"""Reports and comparisons -> rich tables for a terminal of 80 columns or more. Nothing is printed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from math import floor, log10
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hc_deploy.bench.compare import Change, Comparison, is_regression
+from hc_deploy.bench.report import Clock, Report, Stop
+from hc_deploy.bench.results import ModelResult, results
+from hc_deploy.bench.statistics import CONFIDENCE, MIN_SAMPLES, Ratio, Summary, Verdict
+
+NAME_WIDTH = 13
+SHOWN_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "torch")
+TITLES = {Clock.ENGINE: "engine", Clock.TRANSFER: "transfer", Clock.END_TO_END: "end to end"}
+STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.NOT_SIGNIFICANT: "dim"}
+STOPS = {
+    Stop.ROUNDS: "as asked",
+    Stop.INTERVAL: "until the intervals were narrow",
+    Stop.TIME: "until the time limit",
+    Stop.LIMIT: "the most that a run takes",
+}
+CLOCKS_EXPLAINED = (
+    "engine: the network alone, its input already on the device.\n"
+    "transfer: engine, and copying the input in and the outputs out.\n"
+    "end to end: transfer, and the way from a BGR frame to the input and from the labels to the frame's size. "
+    "fps: one frame after another, end to end."
+)
+
+
+def run_table(report: Report) -> RenderableType:
+    """What `bench.py run` prints: conditions, latencies with ratios, and where the time goes."""
+    rows = results(report)
+    parts: list[RenderableType] = [_conditions(report), _latencies(report, rows), Text(CLOCKS_EXPLAINED, style="dim")]
+    if len(rows) > 1:
+        parts.append(_ratios_explained(report))
+    return Group(*parts, Text(), _gaps(rows))
+
+
+def compare_table(comparison: Comparison, *, clocks: Collection[Clock], max_percent: float) -> RenderableType:
+    """What `bench.py compare` prints: differing conditions first, then every model and clock."""
+    parts: list[RenderableType] = []
+    if comparison.differences:
+        title = Text("NOT THE SAME IN BOTH REPORTS", style="bold yellow")
+        parts += [title, _differences(comparison), Text()]
+    parts += [_changes(comparison, clocks, max_percent), _comparison_explained(clocks, max_percent)]
+    for which, names in (("old", comparison.only_old), ("new", comparison.only_new)):
+        if names:
+            parts.append(Text(f"Only in the {which} report, not compared: {', '.join(names)}", style="yellow"))
+    return Group(*parts)
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits in at most five characters: 0.123, 12.3, 1234, 123k."""
+    if value >= 99_999.5:
+        return f"{value / 1000:.0f}k"
+    digits = 2 - floor(log10(value)) if value > 0 else 3
+    return f"{value:.{min(max(digits, 0), 3)}f}"
+
+
+def factor_lines(ratio: Ratio) -> tuple[str, str]:
+    """('2.07x faster', '[2.01, 2.12]'): a factor of at least 1 in the direction the word says, and its interval."""
+    low, high = ratio.interval.low, ratio.interval.high
+    value = ratio.value
+    if ratio.verdict is not Verdict.SLOWER:
+        value, low, high = 1 / value, 1 / high, 1 / low
+    digits = 3 if 0.9 < value < 1.1 else 2 if value < 10 else 1 if value < 100 else 0
+    first = str(ratio.verdict)
+    if ratio.verdict is not Verdict.NOT_SIGNIFICANT:
+        first = f"{value:.{digits}f}x {ratio.verdict}"
+    return first, f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _conditions(report: Report) -> Text:
+    work, machine, models = report.workload, report.environment, report.models
+    sizes = _distinct(f"{model.size[0]}x{model.size[1]}" for model in models)
+    packages = (f"{name} {machine.packages[name]}" for name in SHOWN_PACKAGES if name in machine.packages)
+    threads = _distinct("runtime's choice" if model.threads is None else str(model.threads) for model in models)
+    batch = f", batch {models[0].batch}" if models[0].batch > 1 else ""
+    lines = [
+        (f"{len(models)} models, interleaved" if len(models) > 1 else models[0].name)
+        + f", on {machine.cpu}, {machine.usable_cores} cores"
+        + (f", {machine.gpu.name}" if machine.gpu else ""),
+        f"frame {work.frame[0]}x{work.frame[1]}, model input {sizes}{batch}",
+        f"provider {_distinct(model.provider for model in models)}; threads: {threads}; {', '.join(packages)}",
+        f"{work.rounds} rounds after {work.warmup} of warm-up, {STOPS[work.stop]}",
+        "",
+    ]
+    return Text("\n".join(lines))
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _latencies(report: Report, rows: tuple[ModelResult, ...]) -> Table:
+    table = _table()
+    table.add_column("ms", min_width=NAME_WIDTH)
+    for clock in Clock:
+        table.add_column(f"{TITLES[clock]}\nmedian   p90   p99", justify="right", no_wrap=True)
+    table.add_column("fps", justify="right", no_wrap=True)
+    for row in rows:
+        cells = [_latency_cell(row, clock) for clock in Clock]
+        name = wrapped(row.name) + ("\n(baseline)" if row.ratios is None and len(rows) > 1 else "")
+        table.add_row(Text(name), *cells, three_digits(row.fps))
+    return table
+
+
+def _latency_cell(row: ModelResult, clock: Clock) -> Text:
+    text = Text(_percentiles(row.summaries[clock]))
+    if row.ratios is not None:
+        ratio = row.ratios[clock]
+        text.append("\n" + "\n".join(factor_lines(ratio)), style=STYLES[ratio.verdict])
+    return text
+
+
+def _percentiles(summary: Summary) -> str:
+    return f"{three_digits(summary.median):>6} {three_digits(summary.p90):>5} {three_digits(summary.p99):>5}"
+
+
+def _ratios_explained(report: Report) -> Text:
+    text = (
+        f"Faster and slower: than {report.baseline}, by medians; in brackets the {CONFIDENCE:.0%} interval of the "
+        "factor (bootstrap over rounds). not significant: the interval holds 1; it is then of the speed over the "
+        "baseline's speed."
+    )
+    if report.workload.rounds < MIN_SAMPLES:
+        text += f"\n{report.workload.rounds} rounds are too few for a verdict; it takes {MIN_SAMPLES}."
+    return Text(text, style="dim")
+
+
+def _gaps(rows: tuple[ModelResult, ...]) -> Table:
+    table = _table()
+    table.add_column("where the time goes, ms", min_width=NAME_WIDTH)
+    for title in ("network", "copies", "pre- and post-processing"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        parts = (row.gap.network, row.gap.copies, row.gap.processing)
+        shares = [f"{three_digits(part)} {part / sum(parts):>4.0%}" for part in parts]
+        table.add_row(Text(row.name, overflow="fold"), *shares)
+    return table
+
+
+def _differences(comparison: Comparison) -> Table:
+    table = _table()
+    for title in ("what", "old", "new"):
+        table.add_column(title, overflow="fold")
+    for one in comparison.differences:
+        note = " (decisive)" if one.fatal else ""
+        table.add_row(Text(one.what + note, style="bold red" if one.fatal else ""), Text(one.old), Text(one.new))
+    return table
+
+
+def _changes(comparison: Comparison, clocks: Collection[Clock], max_percent: float) -> Table:
+    table = _table()
+    table.add_column("median ms\nold -> new", min_width=NAME_WIDTH)
+    for clock in Clock:
+        table.add_column(TITLES[clock] + ("\n(judged)" if clock in clocks else "\n"), justify="right", no_wrap=True)
+    for name in dict.fromkeys(change.name for change in comparison.changes):
+        changes = [change for change in comparison.changes if change.name == name]
+        table.add_row(Text(wrapped(name)), *(_change_cell(change, clocks, max_percent) for change in changes))
+    return table
+
+
+def _change_cell(change: Change, clocks: Collection[Clock], max_percent: float) -> Text:
+    text = Text(f"{three_digits(change.old_ms)} -> {three_digits(change.new_ms)}")
+    text.append("\n" + "\n".join(factor_lines(change.ratio)), style=STYLES[change.ratio.verdict])
+    if change.clock in clocks and is_regression(change, max_percent):
+        text.append("\nREGRESSION", style="bold red")
+    return text
+
+
+def _comparison_explained(clocks: Collection[Clock], max_percent: float) -> Text:
+    judged = ", ".join(TITLES[clock] for clock in Clock if clock in clocks)
+    return Text(
+        f"Faster and slower: the new report than the old; in brackets the {CONFIDENCE:.0%} interval of the factor. "
+        "not significant: the interval holds 1; it is then of the new speed over the old.\n"
+        f"A regression is a significant slowdown of more than {max_percent:g}% ({judged}).",
+        style="dim",
+    )
+
+
+def wrapped(name: str, width: int = NAME_WIDTH) -> str:
+    """`name` in lines of at most `width` characters, broken after _ - . / where that is possible."""
+    return "\n".join(_lines(name, width))
+
+
+def _lines(name: str, width: int) -> Iterator[str]:
+    line = ""
+    for piece in re.findall(r"[^_\-./]*[_\-./]|[^_\-./]+", name):
+        if line and len(line) + len(piece) > width:
+            yield line
+            line = ""
+        line += piece
+        while len(line) > width:
+            yield line[:width]
+            line = line[width:]
+    if line:
+        yield line
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)

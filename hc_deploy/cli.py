@@ -1,0 +1,47 @@
+"""`hc-deploy COMMAND ...`: puts the commands of `hc_deploy.commands` together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import hc_deploy
+from hc_deploy.commands.doctor import doctor
+from hc_deploy.commands.infer import infer
+from hc_deploy.commands.inspect import inspect
+from hc_deploy.commands.video import video
+from hc_deploy.console import print_line, run_app
+
+app = typer.Typer(
+    name="hc-deploy",
+    help="Run exported models: no torch needed.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(video)
+app.command()(infer)
+app.command()(inspect)
+app.command()(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"hc-deploy {hc_deploy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run exported models on videos and images; no torch needed."""
+
+
+def main() -> None:
+    """The console entry `hc-deploy`, and `python -m hc_deploy`."""
+    run_app(app)

@@ -1,0 +1,41 @@
+"""`hc-deploy doctor`: what is installed, what really works, how to get what is missing."""
+
+from __future__ import annotations
+
+import typer
+
+from hc_deploy.console import print_line
+
+
+def doctor() -> None:
+    """Show what is installed, which providers really load, and how to get what is missing.
+
+    Exit code 4 when something that every command needs is missing.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from hc_deploy.doctor import Status, examine
+
+    findings = examine()
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "status", "detail", "needed for"):
+        table.add_column(title, overflow="fold")
+    colours = {Status.WORKS: "green", Status.MISSING: "yellow", Status.BROKEN: "red"}
+    for finding in findings:
+        status = f"[{colours[finding.status]}]{finding.status}[/]"
+        table.add_row(finding.name, status, finding.detail, finding.needed_for)
+    Console().print(table)
+    lacking = [finding for finding in findings if finding.status is not Status.WORKS]
+    mends: dict[str, list[str]] = {}
+    for finding in lacking:
+        if finding.mend is not None:
+            mends.setdefault(finding.mend, []).append(finding.name.strip())
+    if mends:
+        print_line()
+    for mend, names in mends.items():
+        print_line(f"for {', '.join(names)}:  {mend}")
+    if any(finding.required for finding in lacking):
+        print_line("\nhc-deploy cannot run a model here until the required parts above are in place")
+        raise typer.Exit(4)
+    print_line("\nhc-deploy can run models on this machine")

@@ -1,0 +1,26 @@
+"""`hc-deploy inspect FILE`: what a model, checkpoint or report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="model.onnx (or its folder), a checkpoint, or a report.json.")],
+) -> None:
+    """Show what a file is: network, classes, sizes, operators, training or measurement."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from hc_deploy.describe import describe
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, text in describe(file):
+        table.add_row(title, Text(text))
+    Console().print(table)

@@ -1,0 +1,15 @@
+"""Options that several commands share, as annotations for Typer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="model.onnx made by export.py, or the folder that holds it.")]
+Provider = Annotated[str, typer.Option(help="What runs the model: cpu, cuda or tensorrt.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of the model; all cores unless told.")]
+Alpha = Annotated[float, typer.Option(min=0.0, max=1.0, help="Strength of the class colours: 0 the frame, 1 colours.")]
+Superpixels = Annotated[bool, typer.Option("--superpixels", help="Draw superpixel boundaries in yellow.")]
+LegendOption = Annotated[bool, typer.Option("--legend/--no-legend", help="List the classes in sight.")]

@@ -1,0 +1,122 @@
+"""`hc-deploy video`: a video, a folder of images, a webcam or a stream -> a video with the segmentation drawn on it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hc_deploy.commands.interrupt import interruptible
+from hc_deploy.commands.options import Alpha, LegendOption, Model, Provider, Superpixels, Threads
+from hc_deploy.commands.progress import progress
+from hc_deploy.commands.summary import counted, rate_line, stage_lines
+from hc_deploy.console import INTERRUPTED, print_line, print_note
+
+if TYPE_CHECKING:
+    from hc_deploy.runtime import Session
+    from hc_deploy.video.overlay import OverlayOptions
+    from hc_deploy.video.sinks import Sink, Target
+    from hc_deploy.video.sources import Source
+    from hc_deploy.video.timing import StageTimes
+
+
+def video(
+    model: Model,
+    source: Annotated[
+        str, typer.Argument(help="Video file, folder of images, image, webcam index (0) or URL (rtsp://...).")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help=".mp4, .mov, .mkv, .avi, .webm, or DIR/ for PNGs [NAME_segmented.mp4]."),
+    ] = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    alpha: Alpha = 0.5,
+    superpixels: Superpixels = False,
+    labels: Annotated[Path | None, typer.Option(help="Also write class ids as DIR/000000.png, ...")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    legend: LegendOption = True,
+) -> None:
+    """Draw the segmentation over a video.
+
+    Ctrl-C ends the output early: what was written so far plays. A webcam or stream runs until then.
+    """
+    with interruptible():
+        from hc_deploy.runtime import open_session
+        from hc_deploy.video.overlay import OverlayOptions
+        from hc_deploy.video.pipeline import check_apart
+        from hc_deploy.video.sinks import parse_target
+        from hc_deploy.video.sources import open_source
+        from hc_deploy.video.stages import check_model
+
+        named = parse_target(output) if output is not None else None
+        options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
+        with open_source(source) as opened:
+            target = named or parse_target(f"{opened.info.name}_segmented.mp4")
+            check_apart(opened.path, target, labels)
+            with open_session(model, provider=provider, threads=threads) as session:
+                check_model(session.spec, superpixels=superpixels)
+                run = _Run(opened, session, target, options, labels, max_frames)
+                run.go()
+        if opened.problem is not None:
+            raise opened.problem
+
+
+@dataclass
+class _Run:
+    """One run with what its summary needs, which Ctrl-C must not lose."""
+
+    source: Source
+    session: Session
+    target: Target
+    options: OverlayOptions
+    labels: Path | None
+    limit: int | None
+
+    def go(self) -> None:
+        """Segment the video with a progress bar, and print the summary; Ctrl-C prints it too and goes on upwards."""
+        from hc_deploy.video.pipeline import segment_video
+        from hc_deploy.video.sinks import FolderSink, open_sink
+        from hc_deploy.video.timing import StageTimes
+
+        labels = FolderSink(self.labels) if self.labels is not None else None
+        times, start, sink, interrupted = StageTimes(), time.perf_counter(), None, False
+        try:
+            with (
+                open_sink(self.target, self.source.info) as sink,
+                progress(self._total(), unit="frames") as step,
+            ):
+                segment_video(
+                    self.source, self.session, sink, options=self.options, times=times, labels=labels,
+                    limit=self.limit, on_frame=step,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            if sink is None or sink.written == 0:
+                raise
+            interrupted = True
+        self._print_summary(sink, times, time.perf_counter() - start)
+        if interrupted:
+            print_note(f"interrupted: {sink.path} holds the frames so far")
+            raise typer.Exit(INTERRUPTED)
+
+    def _total(self) -> int | None:
+        known = [count for count in (self.source.info.frames, self.limit) if count is not None]
+        return min(known) if known else None
+
+    def _print_summary(self, sink: Sink, times: StageTimes, seconds: float) -> None:
+        info, played = self.source.info, sink.written / self.source.info.fps
+        print_line(rate_line(times, seconds, unit="frames", engine=self.session.provider))
+        print_line()
+        for line in stage_lines(times, seconds):
+            print_line(line)
+        print_line()
+        shape = f"{counted(sink.written, 'frames')}, {info.width}x{info.height}"
+        if self.target.folder:
+            print_line(f"{sink.path}/: {shape}, {sink.format}")
+        else:
+            print_line(f"{sink.path}: {shape}, {sink.format}, {played:.1f} s at {info.fps:.4g} frames/s")
+        if self.labels is not None:
+            print_line(f"{self.labels}/: class ids of each frame, PNG")

@@ -1,0 +1,105 @@
+"""Image files in and out: any picture OpenCV decodes -> uint8 BGR [H,W,3]; PNG files written whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hc_deploy.errors import DeployError
+from hc_deploy.files import require_file, write_bytes
+from hc_deploy.runtime.session import Array
+from hc_deploy.video.quiet import quiet_stderr
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+WHAT = f"an image ({', '.join(IMAGE_SUFFIXES)})"
+
+JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xaeB`\x82"
+JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # neither a stuffed 0xff, nor fill, nor a restart
+
+
+def read_image(path: Path) -> Array:
+    """The picture in `path` as uint8 BGR [H,W,3].
+
+    Grayscale and palettes become colours, alpha is dropped, 16 bits become 8, an EXIF orientation is applied.
+
+    Raises:
+        DeployError: no such file, empty, not an image, or one that is cut short (decoders fill the rest with gray).
+    """
+    require_file(path, what=WHAT)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}", expected=WHAT) from None
+    if _cut_short(data):
+        raise DeployError(
+            f"{path} is cut short: the end of the image is missing", expected="a whole image", mend="copy it again"
+        )
+    image: Array | None = None
+    with quiet_stderr():
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # too many pixels, a header that lies
+            image = None
+    if image is None or image.ndim != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise DeployError(f"{path} is not an image that OpenCV can read", expected=WHAT, mend="convert it to PNG")
+    return image
+
+
+def png_bytes(image: Array) -> bytes:
+    """uint8 [H,W] or BGR [H,W,3] as a PNG file."""
+    done, data = cv2.imencode(".png", image)
+    if not done:
+        raise DeployError(f"an image of shape {image.shape} cannot be encoded", expected="uint8 [H,W] or [H,W,3]")
+    return data.tobytes()
+
+
+def write_png(path: Path, image: Array) -> None:
+    """Write uint8 [H,W] or BGR [H,W,3] to `path` atomically; DeployError where that fails."""
+    write_bytes(path, png_bytes(image))
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files in `folder` (not below it), in natural order: frame2 before frame10. Hidden files are left out.
+
+    Raises:
+        DeployError: the folder cannot be listed, or holds no image.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    except OSError as error:
+        raise DeployError(f"{folder} cannot be listed: {error.strerror}", expected="a folder of images") from None
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise DeployError(
+            f"there is no image in {folder}",
+            expected=f"files ending in {', '.join(IMAGE_SUFFIXES)}",
+            mend=f"ls {folder}",
+        )
+    return sorted(images, key=natural_key)
+
+
+def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort key of a file name in which runs of digits count as numbers."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether a PNG lacks its end chunk, or a JPEG the end marker that follows its first scan."""
+    if data.startswith(PNG_START):
+        return PNG_END not in data
+    if not data.startswith(JPEG_START):
+        return False
+    at = 2
+    while (marker := JPEG_MARKER.search(data, at)) is not None:
+        kind = marker.group(1)[0]
+        if kind == JPEG_END:
+            return False
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        at = marker.end() + (2 if length < 2 else length)  # skips a thumbnail inside the EXIF segment
+    return True

@@ -1,0 +1,106 @@
+"""Whole jobs: a source through a session into sinks, and a picture into its two files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hc_deploy.errors import UsageError
+from hc_deploy.runtime.session import Array, Session
+from hc_deploy.video.frame import Frame
+from hc_deploy.video.images import write_png
+from hc_deploy.video.legend import class_shares
+from hc_deploy.video.overlay import Overlay, OverlayOptions
+from hc_deploy.video.sinks import FolderSink, Sink, Target
+from hc_deploy.video.sources import Source
+from hc_deploy.video.stages import draw, infer, read
+from hc_deploy.video.timing import StageTimes
+
+
+def check_apart(source: Path | None, target: Target, labels: Path | None) -> None:
+    """Refuse outputs that would overwrite the input, or each other.
+
+    Args:
+        source: the file or folder that is read, None where it is not on disk.
+        target: where the pictures go. labels: the folder for label maps, if any.
+    """
+    for output in (target.path, labels):
+        if output is not None and source is not None and _same(output, source):
+            raise UsageError(f"{output} is both input and output", expected="another output", mend="-o NAME.mp4")
+    if labels is not None and target.folder and _same(labels, target.path):
+        raise UsageError(f"{labels} for both overlays and labels", expected="two folders: both hold 000000.png")
+
+
+def segment_video(
+    source: Source,
+    session: Session,
+    sink: Sink,
+    *,
+    options: OverlayOptions,
+    times: StageTimes,
+    labels: FolderSink | None = None,
+    limit: int | None = None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
+    """Read, segment, draw and write at most `limit` frames; `on_frame` is called after each."""
+    frames = read(source, times, limit=limit)
+    for drawn in draw(infer(frames, session, times), Overlay(session.spec, options), times):
+        with times.measure("write"):
+            sink.write(drawn.image)
+            if labels is not None:
+                labels.write(drawn.labels)
+        on_frame()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image's outputs. shares: float64 [classes], the share of the pixels of each class; size: (height, width)."""
+
+    source: Path
+    overlay: Path
+    labels: Path
+    size: tuple[int, int]
+    shares: Array
+
+
+def output_names(image: Path, folder: Path) -> tuple[Path, Path]:
+    """(overlay, labels) of an image: FOLDER/NAME_overlay.png and FOLDER/NAME_labels.png."""
+    return folder / f"{image.stem}_overlay.png", folder / f"{image.stem}_labels.png"
+
+
+def check_pictures(images: list[Path], folder: Path) -> None:
+    """Refuse images whose outputs would overwrite each other or an input."""
+    inputs = {image.resolve(): image for image in images}
+    taken: dict[Path, Path] = {}
+    for image in inputs.values():
+        for output in output_names(image, folder):
+            if (other := taken.setdefault(output, image)) != image:
+                raise UsageError(
+                    f"{other} and {image} would both be written to {output}",
+                    expected="images with different names",
+                    mend="run them apart, each with its own -o",
+                )
+            if output.resolve() in inputs:
+                raise UsageError(f"{output} is both input and output", expected="another folder", mend="-o DIR")
+
+
+def segment_picture(
+    source: Path, image: Array, session: Session, folder: Path, *, options: OverlayOptions, times: StageTimes
+) -> Picture:
+    """Segment one image (uint8 BGR [H,W,3], any size) and write its overlay and its class ids (uint8, one channel)."""
+    overlay_path, labels_path = output_names(source, folder)
+    (drawn,) = draw(infer([Frame(0, 0.0, image)], session, times), Overlay(session.spec, options), times)
+    with times.measure("write"):
+        write_png(overlay_path, drawn.image)
+        write_png(labels_path, drawn.labels)
+    height, width = drawn.labels.shape
+    shares = class_shares(drawn.labels, len(session.spec.classes))
+    return Picture(source, overlay_path, labels_path, (height, width), shares)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file or folder, through links too."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

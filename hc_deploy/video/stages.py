@@ -1,0 +1,108 @@
+"""The stages between a source and a sink, as passive generators: each pulls from the one before it.
+
+    read(source) -> Frame -> infer(frames, session) -> Segmented -> draw(segmented, overlay) -> Drawn
+
+None of them owns a thread or a queue: a realtime pipeline puts a queue between two of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.runtime.image import prepare, restore
+from hc_deploy.runtime.session import Array, Session
+from hc_deploy.spec import ModelSpec
+from hc_deploy.video.frame import Frame
+from hc_deploy.video.overlay import Overlay
+from hc_deploy.video.timing import StageTimes
+
+EXPORT = "python export.py CHECKPOINT -o DIR"
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A frame and what the model says of it, at the frame's size.
+
+    labels: uint8 [H,W], a class id a pixel. superpixels: int32 [H,W], or None where the model gives none.
+    """
+
+    frame: Frame
+    labels: Array
+    superpixels: Array | None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A frame's labels (uint8 [H,W]) and the picture to show (uint8 BGR [H,W,3])."""
+
+    frame: Frame
+    labels: Array
+    image: Array
+
+
+def check_model(spec: ModelSpec, *, superpixels: bool) -> None:
+    """Refuse a model that cannot be shown frame by frame, before any work is done.
+
+    Raises:
+        UsageError: superpixel boundaries are asked of a model that does not give them.
+        DeployError: it gives no labels, or its batch is fixed to more than one frame.
+    """
+    if "labels" not in spec.outputs:
+        raise DeployError(
+            f"a model with the outputs {', '.join(spec.outputs)}", expected="labels", mend=f"{EXPORT} --outputs labels"
+        )
+    if superpixels and "superpixels" not in spec.outputs:
+        raise UsageError(
+            f"--superpixels with a model whose outputs are {', '.join(spec.outputs)}",
+            expected="a model with the output superpixels",
+            mend=f"{EXPORT} --outputs labels,superpixels",
+        )
+    if spec.batch not in (None, 1):
+        raise DeployError(
+            f"a model with a fixed batch of {spec.batch} frames",
+            expected="a batch of 1: frames come one by one",
+            mend=f"{EXPORT} --batch 1",
+        )
+
+
+def read(frames: Iterable[Frame], times: StageTimes, *, limit: int | None = None) -> Iterator[Frame]:
+    """The frames themselves, at most `limit` of them, with the time each took to arrive as `read`."""
+    iterator = iter(frames)
+    count = 0
+    while limit is None or count < limit:
+        start = time.perf_counter()
+        frame = next(iterator, None)
+        if frame is None:
+            return
+        times.add("read", time.perf_counter() - start)
+        yield frame
+        count += 1
+
+
+def infer(frames: Iterable[Frame], session: Session, times: StageTimes) -> Iterator[Segmented]:
+    """Run the model on each frame. `fetch` includes bringing the maps to the frame's size."""
+    for frame in frames:
+        with times.measure("prepare"):
+            images = prepare([frame.image], session.spec)
+        with times.measure("load"):
+            session.load(images)
+        with times.measure("engine"):
+            session.execute()
+        with times.measure("fetch"):
+            outputs = session.fetch()
+            size = (frame.image.shape[0], frame.image.shape[1])
+            labels = restore(outputs["labels"][0], size)
+            ids = restore(outputs["superpixels"][0], size) if "superpixels" in outputs else None
+        yield Segmented(frame, labels, ids)
+
+
+def draw(results: Iterable[Segmented], overlay: Overlay, times: StageTimes) -> Iterator[Drawn]:
+    """Draw the overlay of each frame."""
+    for result in results:
+        with times.measure("draw"):
+            frame = result.frame
+            image = overlay.draw(frame.image, result.labels, result.superpixels, time_s=frame.time_s)
+        yield Drawn(result.frame, result.labels, image)

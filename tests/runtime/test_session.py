@@ -1,0 +1,140 @@
+"""The Session contract, held by every runtime that runs here, and what `open_session` refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
+from hc_deploy.export.deployed import DeployedNet
+from hc_deploy.export.onnx import export_onnx, save_onnx
+from hc_deploy.runtime import open_session
+from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession, import_onnxruntime
+from hc_deploy.runtime.torch import TorchSession
+from hc_deploy.spec import METADATA_KEY, ModelSpec
+from models.load import new_network
+
+SIZE = (33, 65)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    net, spec = new_network("hcfcn32_resnet18", {"width": 4})
+    spec = replace(spec, batch=1, height=SIZE[0], width=SIZE[1], outputs=("labels", "logits"))
+    folder = tmp_path_factory.mktemp("runtime") / "net"
+    save_onnx(export_onnx(net, spec), folder / "model.onnx")
+    return folder, net, spec
+
+
+@pytest.fixture(params=["onnxruntime", "torch"])
+def session(request, exported):
+    folder, net, spec = exported
+    opened = open_session(folder, threads=1) if request.param == "onnxruntime" else TorchSession(
+        DeployedNet(net, spec), spec, name="net"
+    )  # fmt: skip
+    with opened as session:
+        yield session
+
+
+def picture(seed=0, shape=(1, *SIZE, 3)):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_contract(session):
+    outputs = session.run(picture())
+    assert session.name == "net" and session.spec.size == SIZE
+    assert outputs["labels"].shape == (1, *SIZE) and outputs["labels"].dtype == np.uint8
+    assert outputs["logits"].dtype == np.float32
+    other = session.run(picture(1))
+    assert not np.array_equal(outputs["logits"], other["logits"]), "outputs of a run stay as they were"
+    session.load(picture())
+    session.execute()
+    for name, value in session.fetch().items():
+        np.testing.assert_array_equal(value, outputs[name])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((1, 33, 65), np.uint8), ((0, 33, 65, 3), np.uint8), ((2, 33, 65, 3), np.uint8), ((1, 32, 65, 3), np.uint8),
+     ((1, 33, 65, 4), np.uint8), ((1, 33, 65, 3), np.float32)],
+)  # fmt: skip
+def test_wrong_input_says_what_fits(session, shape, dtype):
+    with pytest.raises(DeployError, match=r"shape \(1, 33, 65, 3\) and type uint8"):
+        session.run(np.zeros(shape, dtype))
+
+
+def test_executing_without_input_is_refused(session):
+    with pytest.raises(DeployError, match="nothing is loaded"):
+        session.execute()
+
+
+def test_requested_provider_is_the_actual_one_or_an_error(exported):
+    folder, _, _ = exported
+    with pytest.raises(UsageError, match="cpu, cuda, tensorrt"):
+        open_session(folder, provider="npu")
+    for provider in {"cuda", "tensorrt"} - available():
+        with pytest.raises(MissingDependencyError, match="gpu"):
+            open_session(folder, provider=provider)
+
+
+def available():
+    names = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
+    return {names[name] for name in import_onnxruntime().get_available_providers() if name in names}
+
+
+def test_a_silent_fallback_is_an_error(exported, monkeypatch):
+    """What onnxruntime does when a provider's library does not load: another one runs, with a warning in the log."""
+    folder, _, _ = exported
+    ort = import_onnxruntime()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(MissingDependencyError, match="fell back|no CUDAExecutionProvider|CUDAExecutionProvider"):
+        OnnxRuntimeSession(folder / "model.onnx", provider="cuda")
+
+
+def test_threads(exported):
+    with open_session(exported[0], threads=1) as session:
+        assert session._session.get_session_options().intra_op_num_threads == 1
+    with pytest.raises(UsageError, match="1 or more"):
+        open_session(exported[0], threads=0)
+
+
+def test_onnx_without_our_metadata(tmp_path):
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
+    with pytest.raises(DeployError, match="without 'hc_deploy' metadata"):
+        open_session(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("content", ["text", "{}", '{"schema": 99}', '{"schema": 1, "arch": "x"}', "[1]"])
+def test_damaged_metadata(exported, tmp_path, content):
+    model = onnx.load(exported[0] / "model.onnx")
+    next(entry for entry in model.metadata_props if entry.key == METADATA_KEY).value = content
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(DeployError, match="export the model again"):
+        open_session(tmp_path / "a.onnx")
+
+
+def test_bad_files(exported, tmp_path):
+    data = (exported[0] / "model.onnx").read_bytes()
+    for name, content, message in [
+        ("cut.onnx", data[: len(data) // 2], "cannot be opened"),
+        ("text.onnx", b"not a model", "cannot be opened"),
+        ("empty.onnx", b"", "empty"),
+        ("net.safetensors", b"x", "is a checkpoint"),
+        ("net.txt", b"x", "no runtime for '.txt'"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DeployError, match=message):
+            open_session(tmp_path / name)
+    with pytest.raises(DeployError, match="does not exist"):
+        open_session(tmp_path / "none.onnx")
+    with pytest.raises(DeployError, match=r"folder without model\.onnx"):
+        open_session(tmp_path)
+
+
+def test_spec_survives_its_json():
+    spec = ModelSpec(arch="a", classes=("x", "y"), palette=((1, 2, 3), (4, 5, 6)), height=3, options={"tau": 0.1})
+    assert ModelSpec.from_json(spec.to_json(), source="test") == spec

@@ -1,0 +1,79 @@
+"""`hc-deploy doctor`, `hc-deploy inspect` and `hc-deploy --help` as a user runs them."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import models
+from hc_deploy.export.checkpoint import CheckpointInfo, save_checkpoint
+from hc_deploy.export.onnx import export_onnx, save_onnx
+from models.load import new_network
+
+HELP_SECONDS = 0.3
+
+
+def run(*arguments, before=""):
+    code = f"import sys\n{before}\nfrom hc_deploy.cli import main\nmain()"
+    result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+def test_doctor_finds_this_machine_fit():
+    result = run("doctor")
+    assert result.returncode == 0
+    assert "can run models on this machine" in result.stdout and "ran a model" in result.stdout
+
+
+def test_doctor_without_onnxruntime_says_how_to_get_it():
+    result = run("doctor", before="sys.modules['onnxruntime'] = None")
+    assert result.returncode == 4
+    assert "pip install 'hc-deploy[cpu]'" in result.stdout
+
+
+def test_running_a_model_without_onnxruntime_says_how_to_get_it(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"x")
+    result = run("infer", tmp_path / "a.onnx", "x.png", "-o", tmp_path, before="sys.modules['onnxruntime'] = None")
+    assert result.returncode == 4
+    assert "pip install 'hc-deploy[cpu]'" in result.stderr
+
+
+def test_inspect_model_and_checkpoint(tmp_path):
+    net, spec = new_network("hcfcn32_resnet18", {"width": 4})
+    save_onnx(export_onnx(net, spec), tmp_path / "model.onnx")
+    shown = run("inspect", tmp_path).stdout
+    assert "2 HCUpsample" in shown and "height any" in shown and "hcfcn32_resnet18" in shown
+    save_checkpoint(tmp_path / "net.safetensors", net, CheckpointInfo(arch="hcfcn32_resnet18", training={"steps": 7}))
+    shown = run("inspect", tmp_path / "net.safetensors").stdout
+    assert "steps 7" in shown and f"{len(net.state_dict())}," in shown
+    assert sum(value.numel() for value in models.build("fcn32_resnet18", width=4).state_dict().values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "message"),
+    [
+        ("a.onnx", b"text", 1, "not a whole ONNX file"),
+        ("a.onnx", b"", 1, "empty"),
+        ("a.safetensors", b"0123456789", 1, "not a whole safetensors file"),
+        ("a.pth", b"text", 1, "not a whole torch checkpoint"),
+        ("a.json", b"{}", 1, "schema"),
+        ("a.xyz", b"text", 2, "unknown kind of file"),
+    ],
+)
+def test_inspect_refuses(tmp_path, name, content, code, message):
+    (tmp_path / name).write_bytes(content)
+    result = run("inspect", tmp_path / name)
+    assert result.returncode == code and message in result.stderr
+
+
+@pytest.mark.parametrize("command", [["-m", "hc_deploy"], ["-m", "hc_deploy", "video"], ["export.py"], ["bench.py"]])
+def test_help_answers_at_once(command):
+    """Best of five, so that a busy machine does not fail it; imports of torch or OpenCV would take a second."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command, "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < HELP_SECONDS
