@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hc_deploy.console import option_pairs, print_line, run_app
+from hc_deploy.console import interruptible, option_pairs, print_line, run_app
 from hc_deploy.errors import UsageError
 from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, parse_size
 
@@ -73,16 +73,17 @@ def main(
     options = {name: value for name, value in given.items() if value is not None} | option_pairs(option or [])
     height, columns = parse_size(size)
     _check(input_kind, outputs, checkpoint, arch, random_init)
-    net, spec = _network(checkpoint, arch, random_init, options)
-    spec = replace(
-        spec,
-        input=input_kind,  # type: ignore[arg-type]
-        outputs=tuple(outputs.split(",")),  # type: ignore[arg-type]
-        batch=None if dynamic else batch,
-        height=None if dynamic else height,
-        width=None if dynamic else columns,
-    )
-    _export(net, spec, output / "model.onnx", (height, columns))
+    with interruptible():
+        net, spec = _network(checkpoint, arch, random_init, options)
+        spec = replace(
+            spec,
+            input=input_kind,  # type: ignore[arg-type]
+            outputs=tuple(outputs.split(",")),  # type: ignore[arg-type]
+            batch=None if dynamic else batch,
+            height=None if dynamic else height,
+            width=None if dynamic else columns,
+        )
+        _export(net, spec, output / "model.onnx", (height, columns))
 
 
 def _check(input_kind: str, outputs: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:

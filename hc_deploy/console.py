@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hc_deploy.errors import DeployError, UsageError
@@ -29,17 +31,24 @@ def print_note(text: str) -> None:
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
-    """Run `app` on the command line and exit: a DeployError becomes its message, Ctrl-C becomes 'interrupted'."""
+    """Run `app` on the command line and exit: a DeployError becomes its message and exit code."""
     try:
         app(arguments, standalone_mode=True)
     except DeployError as error:
         print_note(f"error: {error}")
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C inside the block becomes 'interrupted' and exit code 130 (Typer would end without a word)."""
+    try:
+        yield
     except KeyboardInterrupt:
         print_note("interrupted")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(1)
 
 
 def option_pairs(pairs: list[str]) -> dict[str, Any]:

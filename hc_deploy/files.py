@@ -43,6 +43,11 @@ def make_folder(path: Path) -> Path:
     """Create `path` with its parents; DeployError where that is refused."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(part for part in (path, *path.parents) if part.is_file())
+        raise DeployError(
+            f"cannot write into {path}: {file} is a file", expected="a folder", mend="another output with -o"
+        ) from None
     except OSError as error:
         raise _write_error(path, error) from None
     if not os.access(path, os.W_OK):

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.interrupt import interruptible
 from hc_deploy.commands.options import Alpha, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
-from hc_deploy.console import print_line, print_note
+from hc_deploy.console import interruptible, print_line, print_note
 from hc_deploy.errors import DeployError
 
 if TYPE_CHECKING:

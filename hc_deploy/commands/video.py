@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.interrupt import interruptible
 from hc_deploy.commands.options import Alpha, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
-from hc_deploy.console import INTERRUPTED, print_line, print_note
+from hc_deploy.console import INTERRUPTED, interruptible, print_line, print_note
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session

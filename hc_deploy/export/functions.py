@@ -7,6 +7,7 @@ attribute values that the model's nodes carry. Nodes that differ in them get an 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -18,6 +19,7 @@ from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
 FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+IR_VERSION = 10
 LIKE_TYPES = [*FLOAT_TYPES, "tensor(uint8)"]
 OPS = {op.name: op for op in ONNX_OPS}
 
@@ -81,3 +83,32 @@ def function_proto(op: OnnxOp, options: ClusterOptions, *, overload: str = "") -
     function = onnx.parser.parse_function(text)
     function.overload = overload
     return function
+
+
+def single_op_model(
+    op: str,
+    inputs: list[tuple[str, int, Sequence[int | str]]],
+    output: tuple[int, Sequence[int | str]],
+    attributes: dict[str, Any] | None = None,
+) -> onnx.ModelProto:
+    """A model of one custom op node with its body, to test or time an op alone.
+
+    Args:
+        op: name of the op. attributes: its own attributes; the plugin's are added.
+        inputs: (name, ONNX element type, shape) each. output: the same without a name; it is called `out`.
+            Shapes may hold names for dynamic dimensions.
+    """
+    register_schemas()
+    given = {**(attributes or {}), **PLUGIN_ATTRIBUTES}
+    node = onnx.helper.make_node(op, [name for name, _, _ in inputs], ["out"], domain=DOMAIN, **given)
+    graph = onnx.helper.make_graph(
+        [node],
+        op,
+        [onnx.helper.make_tensor_value_info(*entry) for entry in inputs],
+        [onnx.helper.make_tensor_value_info("out", *output)],
+    )
+    opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    add_function_bodies(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -1,37 +1,17 @@
 """The ONNX function bodies in ONNX Runtime against the torch references, every attribute, odd sizes, three types."""
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
 
-from hc_deploy.export.functions import add_function_bodies, register_schemas
+from hc_deploy.export.functions import add_function_bodies, register_schemas, single_op_model
 from hc_deploy.ops import ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
 from hc_deploy.ops.onnx_op import PLUGIN_ATTRIBUTES
 from hc_deploy.runtime.onnxruntime import import_onnxruntime
 from tests.ops.test_reference import OPTIONS, SIZES, keywords, maps
 
 TYPES = {torch.float32: TensorProto.FLOAT, torch.float16: TensorProto.FLOAT16}
-
-
-def one_op_model(op, inputs, output, attributes=None):
-    """A model of one custom op node; `inputs` are (name, type, shape), shapes may hold names."""
-    register_schemas()
-    node = helper.make_node(
-        op, [name for name, _, _ in inputs], ["out"], domain="hc_deploy", **(attributes or {}), **PLUGIN_ATTRIBUTES
-    )
-    graph = helper.make_graph(
-        [node],
-        op,
-        [helper.make_tensor_value_info(*entry) for entry in inputs],
-        [helper.make_tensor_value_info("out", *output)],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("hc_deploy", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    add_function_bodies(model)
-    onnx.checker.check_model(model, full_check=True)
-    return model
 
 
 def run(model, **feeds):
@@ -47,13 +27,13 @@ FEATURES, SEEDS, COARSE = ("B", "K", "H", "W"), ("B", "K", "h", "w"), ("B", "C",
 def test_assign_and_upsample(size, options):
     features, seeds, coarse = maps(size, dtype=torch.float32)
     f32 = TensorProto.FLOAT
-    model = one_op_model(
+    model = single_op_model(
         "HCAssign", [("f", f32, FEATURES), ("s", f32, SEEDS)], (f32, ("B", 9, "H", "W")), keywords(options)
     )
     truth = hc_assign(features.double(), seeds.double(), **keywords(options)).numpy()
     np.testing.assert_allclose(run(model, f=features, s=seeds), truth, atol=2e-5)
 
-    model = one_op_model(
+    model = single_op_model(
         "HCUpsample",
         [("c", f32, COARSE), ("f", f32, FEATURES), ("s", f32, SEEDS)],
         (f32, ("B", "C", "H", "W")),
@@ -69,7 +49,7 @@ def test_decode(size, dtype):
     features, seeds, coarse = maps(size, dtype=dtype)
     assignment = hc_assign(features, seeds)
     kind = TYPES[dtype]
-    model = one_op_model(
+    model = single_op_model(
         "HCDecode", [("c", kind, COARSE), ("a", kind, ("B", 9, "H", "W"))], (kind, ("B", "C", "H", "W"))
     )
     truth = hc_decode(coarse.double(), assignment.double()).numpy()
@@ -79,7 +59,7 @@ def test_decode(size, dtype):
 def test_half_precision_accumulates_in_float32():
     features, seeds, coarse = (t * 40 for t in maps((6, 8), dim=64, dtype=torch.float16))
     kind = TensorProto.FLOAT16
-    model = one_op_model(
+    model = single_op_model(
         "HCUpsample",
         [("c", kind, COARSE), ("f", kind, FEATURES), ("s", kind, SEEDS)],
         (kind, ("B", "C", "H", "W")),
@@ -95,7 +75,7 @@ def test_half_precision_accumulates_in_float32():
 def test_argmax(size, dtype):
     logits = torch.randn(2, 5, 7, 13, generator=torch.Generator().manual_seed(1)).to(dtype)
     like = torch.zeros(2, 3, *size, dtype=dtype)
-    model = one_op_model(
+    model = single_op_model(
         "HCArgmax",
         [("logits", TYPES[dtype], ("B", "C", "h", "w")), ("like", TYPES[dtype], ("B", 3, "H", "W"))],
         (TensorProto.INT32, ("B", "H", "W")),

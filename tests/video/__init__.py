@@ -1,0 +1,1 @@
+"""Sources, stages, overlays, sinks and the two commands that chain them."""
