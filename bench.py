@@ -1,0 +1,232 @@
+"""`python bench.py run A B ... -o report.json` measures models side by side; `compare OLD NEW` judges two reports."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hc_deploy.bench.report import Clock, read_report
+from hc_deploy.console import INTERRUPTED, print_line, print_note, run_app
+from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
+from hc_deploy.files import make_folder, require_file
+from hc_deploy.spec import parse_size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hc_deploy.runtime import Session
+
+CHECKPOINTS = (".safetensors", ".pth", ".pt")
+DEFAULT_SECONDS = 60.0
+SEED = 0
+SECONDS_BETWEEN_COUNTS = 0.5
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+class Provider(StrEnum):
+    """What runs the ONNX models."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+@app.callback()
+def main() -> None:
+    """Latency of models, measured side by side, and the comparison of two such measurements."""
+
+
+@app.command()
+def run(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="model.onnx, a folder that holds one, or a checkpoint (runs in torch); NAME=PATH to name it.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Report to write (.json).")],
+    baseline: Annotated[str | None, typer.Option(help="Model that ratios are taken against; default: first.")] = None,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH that models of any size run at.")] = None,
+    frame: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the incoming frame; default: models'.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Samples of each model; default: until ratios are known.")
+    ] = None,
+    within: Annotated[
+        float, typer.Option(min=0.01, help="Without --rounds: stop when each ratio is known to +- this percent.")
+    ] = 2.0,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before.")] = 5,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0.0, help=f"Most seconds of sampling; without --rounds: {DEFAULT_SECONDS:g}.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of one run; default: the runtime's.")] = None,
+    provider: Annotated[Provider, typer.Option(help="What runs the ONNX models.")] = Provider.CPU,
+) -> None:
+    """Measure MODELs interleaved in one process and write every sample to a report.
+
+    Exit code 5: the samples scatter too far for their medians to be known; the report is written all the same.
+    """
+    sizes = [parse_size(text) if text else None for text in (size, frame)]
+    named = name_models(models)
+    if baseline is not None and baseline not in named:
+        raise UsageError(f"--baseline {baseline}", expected=f"one of {', '.join(named)}")
+    _require_output(output)
+    from hc_deploy.bench.clocks import Plan
+    from hc_deploy.bench.report import write_report
+    from hc_deploy.bench.results import require_stable
+    from hc_deploy.bench.run import Entry, run_benchmark
+    from hc_deploy.bench.table import run_table
+
+    limit = DEFAULT_SECONDS if max_seconds is None and rounds is None else max_seconds
+    plan, progress = Plan(rounds, warmup, limit, within / 100, SEED), _Progress(rounds)
+    with ExitStack() as stack, progress.shown(output):
+        entries = [
+            Entry(name, path, stack.enter_context(_open(name, path, provider, threads)), threads)
+            for name, path in named.items()
+        ]
+        report = run_benchmark(
+            entries, plan, baseline=baseline or entries[0].name, size=sizes[0], frame=sizes[1], on_round=progress
+        )
+    write_report(output, report)
+    _print(run_table(report))
+    print_line(f"report: {output}")
+    require_stable(report)
+
+
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="Report measured before.")],
+    new: Annotated[Path, typer.Argument(help="Report measured after.")],
+    max_regression: Annotated[float, typer.Option(min=0.0, help="Percent of slowdown that is allowed.")] = 5.0,
+    clock: Annotated[
+        list[Clock] | None, typer.Option("--clock", help="Clock that is judged, repeatable; default: end_to_end.")
+    ] = None,
+    allow_different: Annotated[
+        bool, typer.Option("--allow-different", help="Compare across another CPU or another workload.")
+    ] = False,
+) -> None:
+    """Compare two reports model by model.
+
+    Exit code 3: a model became slower, significantly and by more than --max-regression. Exit code 5: too noisy to tell.
+    """
+    from hc_deploy.bench import compare as comparing
+    from hc_deploy.bench.table import compare_table
+
+    clocks = tuple(dict.fromkeys(clock or [Clock.END_TO_END]))
+    before, after = read_report(old), read_report(new)
+    comparison = comparing.compare(before, after)
+    if not allow_different:
+        comparing.require_comparable(comparison)
+    _print(compare_table(comparison, clocks=clocks, max_percent=max_regression))
+    comparing.require_no_regression(comparison, clocks, max_regression)
+    comparing.require_judgeable(before, after, clocks)
+
+
+def name_models(arguments: list[str]) -> dict[str, Path]:
+    """['runs/fcn/model.onnx', 'new=b.onnx'] -> {'fcn': ..., 'new': ...}; checkpoints end in '-torch'.
+
+    Raises:
+        UsageError: two models of one name.
+    """
+    from hc_deploy.runtime.session import session_name
+
+    named: dict[str, Path] = {}
+    for argument in arguments:
+        given, equals, rest = argument.partition("=")
+        explicit = bool(equals and given and rest and not Path(argument).exists())
+        path = Path(rest if explicit else argument)
+        if path.is_dir() and (path / "model.onnx").exists():
+            path = path / "model.onnx"
+        name = given if explicit else session_name(path) + ("-torch" if path.suffix in CHECKPOINTS else "")
+        if name in named:
+            raise UsageError(
+                f"two models are called '{name}': {named[name]} and {path}",
+                expected="a name for each",
+                mend=f"old={named[name]} new={path}",
+            )
+        named[name] = path
+    return named
+
+
+def _open(name: str, path: Path, provider: Provider, threads: int | None) -> Session:
+    """A session on an ONNX model, or on torch for a checkpoint. Torch's threads are global to the process."""
+    if path.suffix not in CHECKPOINTS:
+        from hc_deploy.runtime import open_session
+
+        return open_session(path, provider=provider.value, threads=threads)
+    require_file(path, what="a checkpoint")
+    if provider is Provider.TENSORRT:
+        raise UsageError(
+            f"{path} is a checkpoint and runs in torch", expected="--provider cpu or cuda", mend="export it first"
+        )
+    try:
+        import torch
+
+        from hc_deploy.export.deployed import DeployedNet
+        from hc_deploy.runtime.torch import TorchSession
+        from models.load import load_network
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{path} is a checkpoint and needs torch ({error})",
+            expected="torch",
+            mend="pip install 'hc-deploy[export]'",
+        ) from None
+    if provider is Provider.CUDA and not torch.cuda.is_available():
+        raise MissingDependencyError(f"this torch {torch.__version__} finds no GPU", expected="torch with CUDA")
+    net, spec = load_network(path)
+    return TorchSession(DeployedNet(net, spec), spec, name=name, device=provider.value, threads=threads)
+
+
+class _Progress:
+    """A counter on standard error where that is a terminal.
+
+    Written between rounds by the measuring thread itself: a spinner's thread would run beside the models.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._rounds, self._total, self._last = 0, total, time.monotonic()
+
+    def __call__(self, rounds: int) -> None:
+        self._rounds = rounds
+        if sys.stderr.isatty() and time.monotonic() - self._last > SECONDS_BETWEEN_COUNTS:
+            self._last = time.monotonic()
+            print(f"\rround {rounds}" + (f"/{self._total}" if self._total else ""), end="", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def shown(self, output: Path) -> Iterator[None]:
+        """Clears the counter at the end; Ctrl-C says that nothing was written and exits with 130."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._clear()
+            print_note(f"interrupted after {self._rounds} rounds; {output} was not written")
+            sys.exit(INTERRUPTED)
+        self._clear()
+
+    def _clear(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _require_output(path: Path) -> None:
+    """Fail before the measurement where the report could not be written after it."""
+    if path.is_dir():
+        raise DeployError(f"{path} is a folder", expected="a file name", mend=f"-o {path / 'report.json'}")
+    make_folder(path.parent)
+
+
+def _print(what: RenderableType) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(what)
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,1 @@
+"""Tests of hc_deploy.bench and of `bench.py`."""
