@@ -11,7 +11,7 @@ import typer
 
 from hc_deploy.console import interruptible, option_pairs, print_line, run_app
 from hc_deploy.errors import UsageError
-from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, parse_size
+from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, Output, Task, parse_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,9 @@ def main(
     input_kind: Annotated[
         str, typer.Option("--input", help="uint8: RGB [B,H,W,3], normalised inside. float: normalised [B,3,H,W].")
     ] = "uint8",
-    outputs: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(OUTPUTS)}.")] = "labels",
+    outputs: Annotated[
+        str | None, typer.Option(help=f"Comma-separated, of {', '.join(OUTPUTS['segmentation'])} [labels].")
+    ] = None,
     level: Annotated[
         int | None, typer.Option(help="Hierarchical level, 0 to 4.", rich_help_panel=MODEL_OPTIONS)
     ] = None,
@@ -72,13 +74,13 @@ def main(
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None} | option_pairs(option or [])
     height, columns = parse_size(size)
-    _check(input_kind, outputs, checkpoint, arch, random_init)
+    _check(input_kind, checkpoint, arch, random_init)
     with interruptible():
         net, spec = _network(checkpoint, arch, random_init, options)
         spec = replace(
             spec,
             input=input_kind,  # type: ignore[arg-type]
-            outputs=tuple(outputs.split(",")),  # type: ignore[arg-type]
+            outputs=_outputs(outputs, spec.task),
             batch=None if dynamic else batch,
             height=None if dynamic else height,
             width=None if dynamic else columns,
@@ -86,14 +88,9 @@ def main(
         _export(net, spec, output / "model.onnx", (height, columns))
 
 
-def _check(input_kind: str, outputs: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:
+def _check(input_kind: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:
     if input_kind not in INPUT_KINDS:
         raise UsageError(f"--input {input_kind}", expected=f"one of {', '.join(INPUT_KINDS)}")
-    wanted = outputs.split(",")
-    if not set(wanted) <= set(OUTPUTS) or len(set(wanted)) < len(wanted):
-        raise UsageError(f"--outputs {outputs}", expected=f"each of {', '.join(OUTPUTS)} at most once")
-    if not {"labels", "logits"} & set(wanted):
-        raise UsageError(f"--outputs {outputs}", expected="labels or logits among them")
     if random_init == (checkpoint is not None) or (random_init and arch is None):
         raise UsageError(
             "neither a checkpoint nor --random-init --arch NAME"
@@ -102,6 +99,16 @@ def _check(input_kind: str, outputs: str, checkpoint: Path | None, arch: str | N
             expected="one of the two",
             mend="python export.py CHECKPOINT -o DIR, or python export.py --random-init --arch NAME -o DIR",
         )
+
+
+def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
+    legal = OUTPUTS[task]
+    wanted = tuple(name for name in legal if name in text.split(",")) if text is not None else legal[:1]
+    if text is not None and sorted(wanted) != sorted(text.split(",")):
+        raise UsageError(f"--outputs {text}", expected=f"each of {', '.join(legal)} at most once")
+    if task == "segmentation" and not {"labels", "logits"} & set(wanted):
+        raise UsageError(f"--outputs {text}", expected="labels or logits among them")
+    return wanted
 
 
 def _network(
@@ -157,15 +164,14 @@ def _summary(model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tupl
     shown = ", ".join(f"{count} {name}" for name, count in sorted(custom.items())) or "none"
     dims = [str(size) if size else "any" for size in (spec.batch, spec.height, spec.width)]
     print_line(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
-    print_line(f"  network   {spec.arch}, {len(spec.classes)} classes, level {spec.level}")
+    classes = f", {len(spec.classes)} classes" if spec.classes else ""
+    print_line(f"  network   {spec.arch}: {spec.task}{classes}, level {spec.level}")
     print_line(f"  input     {spec.input}, batch {dims[0]}, {dims[1]} x {dims[2]}; outputs {', '.join(spec.outputs)}")
     print_line(f"  nodes     {len(model.proto.graph.node)}, of them custom: {shown}")
-    print_line(
-        f"  parity    {fidelity.pixel_agreement:.4%} of pixels as torch, logits within {fidelity.logit_error:.1e} of "
-        f"their range ({fidelity.images} images)"
-    )
+    print_line(f"  parity    {fidelity.summary()}")
     print_line(f"  time      {seconds[0]:.1f} s export, {seconds[1]:.1f} s verification")
-    print_line(f"next: hc-deploy video {path} VIDEO -o out.mp4")
+    follow = f"hc-deploy video {path} VIDEO -o out.mp4" if "labels" in spec.outputs else f"hc-deploy inspect {path}"
+    print_line(f"next: {follow}")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,17 @@ from hc_deploy.errors import DeployError
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1
 
-Task = Literal["segmentation"]
+Task = Literal["segmentation", "superpixels", "depth"]
 InputKind = Literal["uint8", "float"]
-Output = Literal["labels", "logits", "superpixels"]
+Output = Literal["labels", "logits", "superpixels", "depth"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("uint8", "float")
-OUTPUTS: tuple[Output, ...] = ("labels", "logits", "superpixels")
+OUTPUTS: dict[Task, tuple[Output, ...]] = {
+    "segmentation": ("labels", "logits", "superpixels"),
+    "superpixels": ("superpixels",),
+    "depth": ("depth",),
+}
+"""What a model of each task can give; the first is what it gives unless told otherwise."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -31,10 +36,10 @@ class ModelSpec:
 
     Attributes:
         arch: the architecture's name (`hcpspnet_resnet101`) or the factory it came from (`package.module:build`).
-        task: what the outputs mean.
+        task: what the network is for; a segmentation has classes, the others have none.
         input: `uint8` takes RGB [B,H,W,3] and normalises inside the graph; `float` takes normalised [B,3,H,W].
         outputs: graph outputs in order: `labels` uint8 [B,H,W], `logits` float32 [B,C,h,w] at the decoder's own
-            resolution, `superpixels` int32 [B,H,W].
+            resolution, `superpixels` int32 [B,H,W] ids, `depth` float32 [B,H,W] in metres.
         classes: one name a class. palette: one RGB triple a class.
         mean, std: channel statistics in units of 1 (an image is divided by 255 first).
         batch, height, width: the fixed size, or None where the model takes any.

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from hc_deploy.classes import numbered_classes
+from hc_deploy.classes import ClassSet, numbered_classes
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint
-from hc_deploy.spec import ModelSpec
+from hc_deploy.spec import OUTPUTS, ModelSpec, Task
 from models.registry import build, names
 
 PROBE_SIZE = 64
+NO_CLASSES = ClassSet((), ())
 
 
 def load_network(
@@ -57,11 +57,15 @@ def new_network(
     """
     torch.manual_seed(seed)
     net = (_from_factory(arch, options) if ":" in arch else build(arch, **options)).eval()
-    info = _fitting_classes(info or CheckpointInfo(), _count_classes(net, arch))
+    task: Task = getattr(net, "task", "segmentation")
+    info = info or CheckpointInfo()
+    classes = _fitting_classes(info, _count_classes(net, arch)) if task == "segmentation" else NO_CLASSES
     spec = ModelSpec(
         arch=arch,
-        classes=info.classes,
-        palette=info.palette,
+        classes=classes.names,
+        palette=classes.palette,
+        task=task,
+        outputs=OUTPUTS[task][:1],
         mean=info.mean,
         std=info.std,
         level=getattr(net, "level", 0),
@@ -102,8 +106,5 @@ def _count_classes(net: nn.Module, arch: str) -> int:
     return int(logits.shape[1])
 
 
-def _fitting_classes(info: CheckpointInfo, count: int) -> CheckpointInfo:
-    if len(info.classes) == count:
-        return info
-    numbered = numbered_classes(count)
-    return replace(info, classes=numbered.names, palette=numbered.palette)
+def _fitting_classes(info: CheckpointInfo, count: int) -> ClassSet:
+    return ClassSet(info.classes, info.palette) if len(info.classes) == count else numbered_classes(count)

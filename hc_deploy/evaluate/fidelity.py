@@ -14,13 +14,13 @@ from hc_deploy.runtime.session import Array, Session
 
 MIN_PIXEL_AGREEMENT = 0.9999
 MIN_SUPERPIXEL_AGREEMENT = 0.999
-MAX_LOGIT_ERROR = 1e-3
+MAX_ERROR = 1e-3
 QUANTILE = 0.9999
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """A candidate session against the reference session, over a set of images.
+    """A candidate session against the reference session, over a set of images; None where a figure has no meaning.
 
     Attributes:
         images: how many images were compared.
@@ -28,50 +28,71 @@ class Fidelity:
         boundary_agreement: the same over the pixels at a label boundary of the reference (NaN when there are none).
         mean_iou: mIoU of the candidate's labels with the reference's as truth, 0..1.
         logit_error: 99.99% quantile of |difference|, as a share of the reference's largest |logit|.
-        superpixel_agreement: share of pixels with the same superpixel id; None where the model has none.
+        superpixel_agreement: share of pixels with the same superpixel id.
+        depth_error: 99.99% quantile of |difference| of depth, as a share of the reference's largest depth.
     """
 
     images: int
-    pixel_agreement: float
-    boundary_agreement: float
-    mean_iou: float
-    logit_error: float
+    pixel_agreement: float | None = None
+    boundary_agreement: float | None = None
+    mean_iou: float | None = None
+    logit_error: float | None = None
     superpixel_agreement: float | None = None
+    depth_error: float | None = None
 
     def failures(self) -> list[str]:
         """One line for each bound that does not hold; empty when faithful. NaN fails."""
         lines = []
-        if not self.pixel_agreement >= MIN_PIXEL_AGREEMENT:
-            lines.append(f"{self.pixel_agreement:.4%} of pixels agree, expected {MIN_PIXEL_AGREEMENT:.2%}")
-        if not self.logit_error <= MAX_LOGIT_ERROR:
-            lines.append(f"logits differ by {self.logit_error:.2e} of their range, expected {MAX_LOGIT_ERROR:.0e}")
-        ids = self.superpixel_agreement
-        if ids is not None and not ids >= MIN_SUPERPIXEL_AGREEMENT:
-            lines.append(f"{ids:.4%} of superpixel ids agree, expected {MIN_SUPERPIXEL_AGREEMENT:.1%}")
+        for share, bound, what in (
+            (self.pixel_agreement, MIN_PIXEL_AGREEMENT, "pixels"),
+            (self.superpixel_agreement, MIN_SUPERPIXEL_AGREEMENT, "superpixel ids"),
+        ):
+            if share is not None and not share >= bound:
+                lines.append(f"{share:.4%} of {what} agree, expected {bound:.2%}")
+        for error, what in ((self.logit_error, "logits"), (self.depth_error, "depths")):
+            if error is not None and not error <= MAX_ERROR:
+                lines.append(f"{what} differ by {error:.2e} of their range, expected {MAX_ERROR:.0e}")
         return lines
+
+    def summary(self) -> str:
+        """One line for people."""
+        parts = []
+        if self.pixel_agreement is not None:
+            parts.append(f"{self.pixel_agreement:.4%} of pixels as torch")
+        if self.superpixel_agreement is not None:
+            parts.append(f"{self.superpixel_agreement:.4%} of superpixel ids")
+        for error, what in ((self.logit_error, "logits"), (self.depth_error, "depth")):
+            if error is not None:
+                parts.append(f"{what} within {error:.1e} of their range")
+        return ", ".join(parts) + f" ({self.images} images)"
 
 
 def measure_fidelity(reference: Session, candidate: Session, images: Iterable[Array]) -> Fidelity:
-    """Run both sessions on each image; both must give `labels` and `logits` (and may give `superpixels`)."""
+    """Run both sessions on each image and compare what the reference gives (labels come with logits)."""
     matrix = ConfusionMatrix(len(reference.spec.classes))
     same, boundary, ids = _Share(), _Share(), _Share()
-    error, count = 0.0, 0
+    errors: dict[str, float] = {}
+    count = 0
     for count, image in enumerate(images, start=1):  # noqa: B007 - the count is used after the loop
         truth, given = reference.run(image), candidate.run(image)
-        equal = truth["labels"] == given["labels"]
-        same.add(equal)
-        boundary.add(equal[label_boundaries(truth["labels"])])
-        matrix.update(given["labels"], truth["labels"])
-        error = max(error, logit_error(truth["logits"], given["logits"]))
+        if "labels" in truth:
+            equal = truth["labels"] == given["labels"]
+            same.add(equal)
+            boundary.add(equal[label_boundaries(truth["labels"])])
+            matrix.update(given["labels"], truth["labels"])
         if "superpixels" in truth:
             ids.add(truth["superpixels"] == given["superpixels"])
+        for name in {"logits", "depth"} & set(truth):
+            errors[name] = max(errors.get(name, 0.0), range_error(truth[name], given[name]))
+    segments = same.total > 0
     return Fidelity(
         images=count,
-        pixel_agreement=same.value(),
-        boundary_agreement=boundary.value(),
-        mean_iou=matrix.mean_iou(),
-        logit_error=error,
+        pixel_agreement=same.value() if segments else None,
+        boundary_agreement=boundary.value() if segments else None,
+        mean_iou=matrix.mean_iou() if segments else None,
+        logit_error=errors.get("logits"),
         superpixel_agreement=ids.value() if ids.total else None,
+        depth_error=errors.get("depth"),
     )
 
 
@@ -97,7 +118,7 @@ def label_boundaries(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     return edge
 
 
-def logit_error(truth: Array, given: Array) -> float:
+def range_error(truth: Array, given: Array) -> float:
     """99.99% quantile of |difference| over the largest |truth|; infinite when a value is not finite or missing."""
     if truth.shape != given.shape or not np.isfinite(given).all():
         return float("inf")

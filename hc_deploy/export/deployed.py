@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,9 +19,12 @@ class DeployedNet(nn.Module):
     """`image` as the spec says -> the spec's outputs, in order.
 
     Args:
-        net: any module that maps a normalised float image [B,3,H,W] to logits [B,C,h,w] of any resolution. For the
+        net: takes a normalised float image [B,3,H,W]. By its attribute `task`:
+            `segmentation` (also where it has none): `net(image)` gives logits [B,C,h,w] of any resolution. For the
             output `superpixels` it must also have `level` (int > 0) and `forward_with_clusters(image) -> (logits,
             clusters)`, clusters being (features, seeds) pairs from coarse to fine.
+            `superpixels`: `net.superpixels(image)` gives ids, int32 [B,H,W].
+            `depth`: `net.depth(image)` gives metres, float32 [B,H,W].
         spec: input kind, normalisation and outputs.
 
     Raises:
@@ -34,17 +36,15 @@ class DeployedNet(nn.Module):
 
     def __init__(self, net: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
-        self.net = net.eval()
+        self.net: Any = net.eval()
         self.spec = spec
-        self.with_clusters: Callable[[torch.Tensor], tuple[torch.Tensor, Any]] | None = None
-        if "superpixels" in spec.outputs:
-            self.with_clusters = getattr(net, "forward_with_clusters", None)
-            if self.with_clusters is None or spec.level == 0:
-                raise UsageError(
-                    f"output 'superpixels' of {spec.arch} at level {spec.level}",
-                    expected="a network with clustering, level 1 to 4",
-                    mend="--outputs labels",
-                )
+        clustered = hasattr(net, "forward_with_clusters") and spec.level > 0
+        if spec.task == "segmentation" and "superpixels" in spec.outputs and not clustered:
+            raise UsageError(
+                f"output 'superpixels' of {spec.arch} at level {spec.level}",
+                expected="a network with clustering, level 1 to 4",
+                mend="--outputs labels",
+            )
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1), persistent=False)
@@ -53,9 +53,16 @@ class DeployedNet(nn.Module):
         x = image
         if self.spec.input == "uint8":
             x = image.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
+        if self.spec.task == "superpixels":
+            return (self.net.superpixels(x),)
+        if self.spec.task == "depth":
+            return (self.net.depth(x),)
+        return self._segmentation(x)
+
+    def _segmentation(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         clusters: Clusters = []
-        if self.with_clusters is not None:
-            logits, clusters = self.with_clusters(x)
+        if "superpixels" in self.spec.outputs:
+            logits, clusters = self.net.forward_with_clusters(x)
         else:
             logits = self.net(x)
         made: dict[str, torch.Tensor] = {"logits": logits}

@@ -22,7 +22,9 @@ from hc_deploy.spec import ModelSpec
 
 
 def deployed_with_logits(net: nn.Module, spec: ModelSpec) -> tuple[DeployedNet, ModelSpec]:
-    """The deployed module with `labels` and `logits` among its outputs, and the spec that says so."""
+    """The deployed module and its spec; those of a segmentation have `labels` and `logits` among their outputs."""
+    if spec.task != "segmentation":
+        return DeployedNet(net, spec), spec
     extra = tuple(name for name in ("labels", "logits") if name not in spec.outputs)
     full = replace(spec, outputs=(*spec.outputs, *extra))  # type: ignore[arg-type]
     return DeployedNet(net, full), full
@@ -41,11 +43,12 @@ class OnnxUnderTest(SessionBase):
     def __init__(self, model: ExportedModel, path: Path, open_session: Callable[[Path], Session]) -> None:
         self.spec, self.name = model.spec, model.spec.arch
         self._open = open_session
-        self._logits = logits_value(model.proto)
+        self._segments = model.spec.task == "segmentation"
         self._folder = tempfile.TemporaryDirectory(prefix="hc_deploy-")
         self._file = open_session(path)
         self._exposed: Session | None = None
-        if "logits" not in model.spec.outputs:
+        if self._segments and "logits" not in model.spec.outputs:
+            self._logits = logits_value(model.proto)
             self._exposed = self._open_proto(expose_values(model.proto, [self._logits]), "logits")
         self.provider = self._file.provider
 
@@ -53,7 +56,7 @@ class OnnxUnderTest(SessionBase):
         outputs = self._file.run(images)
         if self._exposed is not None:
             outputs["logits"] = self._exposed.run(images)[self._logits]
-        if "labels" not in outputs:
+        if self._segments and "labels" not in outputs:
             size = images.shape[1:3] if self.spec.input == "uint8" else images.shape[2:]
             outputs["labels"] = hc_argmax(torch.from_numpy(outputs["logits"]), size).numpy().astype(np.uint8)
         return outputs

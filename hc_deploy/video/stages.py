@@ -48,8 +48,10 @@ def check_model(spec: ModelSpec, *, superpixels: bool) -> None:
 
     Raises:
         UsageError: superpixel boundaries are asked of a model that does not give them.
-        DeployError: it gives no labels, or its batch is fixed to more than one frame.
+        DeployError: it is for another task, gives no labels, or its batch is fixed to more than one frame.
     """
+    if spec.task != "segmentation":
+        raise DeployError(f"a model for {spec.task}", expected="a segmentation model, which gives labels")
     if "labels" not in spec.outputs:
         raise DeployError(
             f"a model with the outputs {', '.join(spec.outputs)}", expected="labels", mend=f"{EXPORT} --outputs labels"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hc_deploy.errors import GateError
-from hc_deploy.evaluate.fidelity import Fidelity, label_boundaries, logit_error, require_fidelity
+from hc_deploy.evaluate.fidelity import Fidelity, label_boundaries, range_error, require_fidelity
 from hc_deploy.evaluate.metrics import ConfusionMatrix
 
 
@@ -41,8 +41,8 @@ def test_boundaries_by_loop():
 
 def test_logit_error_is_relative_to_the_range_and_infinite_for_nan():
     truth = np.linspace(-4, 2, 100).reshape(1, 1, 10, 10)
-    assert logit_error(truth, truth + 0.04) == pytest.approx(0.01)
-    assert logit_error(truth, np.where(truth > 1.9, np.nan, truth)) == np.inf
+    assert range_error(truth, truth + 0.04) == pytest.approx(0.01)
+    assert range_error(truth, np.where(truth > 1.9, np.nan, truth)) == np.inf
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ def test_logit_error_is_relative_to_the_range_and_infinite_for_nan():
         ({"pixel_agreement": float("nan")}, "99.99%"),
         ({"logit_error": 0.01}, "logits differ"),
         ({"superpixel_agreement": 0.99}, "superpixel"),
+        ({"depth_error": 0.01}, "depths differ"),
     ],
 )
 def test_gate(changed, message):
