@@ -7,10 +7,13 @@ of AtrousFCN, PSPNet and DeepLabv3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
+
+from models.deform import DeformableConv2d, DeformForm
 
 Branch = Literal["identity", "residual", "block"]
 
@@ -45,8 +48,24 @@ class _Block(nn.Module):
         return self.sample(x, "block").output
 
 
-def _conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:
+Conv3x3 = Callable[..., nn.Module]
+"""(in_channels, out_channels, stride=, dilation=) -> a 3x3 convolution without bias."""
+
+
+def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> nn.Module:
+    """The regular 3x3 convolution."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False)
+
+
+def dcnv2(form: DeformForm) -> Conv3x3:
+    """Strided 3x3 convolutions as DCNv2, the others regular (Appendix A)."""
+
+    def convolution(in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> nn.Module:
+        if stride == 1:
+            return conv3x3(in_channels, out_channels, dilation=dilation)
+        return DeformableConv2d(in_channels, out_channels, stride=stride, form=form)
+
+    return convolution
 
 
 class BasicBlock(_Block):
@@ -54,11 +73,11 @@ class BasicBlock(_Block):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, planes: int, *, stride: int, dilation: int) -> None:
+    def __init__(self, in_channels: int, planes: int, *, stride: int, dilation: int, conv: Conv3x3 = conv3x3) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, planes, stride, dilation)
+        self.conv1 = conv(in_channels, planes, stride=stride, dilation=dilation)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv3x3(planes, planes, 1, dilation)
+        self.conv2 = conv(planes, planes, dilation=dilation)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = _projection(in_channels, planes * self.expansion, stride)
 
@@ -71,11 +90,11 @@ class Bottleneck(_Block):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, planes: int, *, stride: int, dilation: int) -> None:
+    def __init__(self, in_channels: int, planes: int, *, stride: int, dilation: int, conv: Conv3x3 = conv3x3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv3x3(planes, planes, stride, dilation)
+        self.conv2 = conv(planes, planes, stride=stride, dilation=dilation)
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(planes * self.expansion)
@@ -107,28 +126,46 @@ class ResNet(nn.Module):
         name: one of `DEPTHS`.
         width: channels of conv1 and conv2_x; 64 in the paper, less for small demonstration networks.
         output_stride: 32, or 16 / 8 with dilated convolutions in conv5_x / conv4_x and conv5_x.
+        stem: channels of a deep stem of three 3x3 convolutions (ResNetV1c), or None for the single 7x7 one.
+        conv: makes the 3x3 convolutions of the blocks (`conv3x3` or `dcnv2(...)`).
+        dilate_first: dilate the first block of a dilated stage like the rest of it (the original PSPNet release);
+            otherwise it keeps the previous stage's dilation (torchvision, mmsegmentation).
 
     Attributes:
         channels: channels of the outputs of conv1 and conv2_x to conv5_x.
     """
 
-    def __init__(self, name: str, *, width: int = 64, output_stride: Literal[8, 16, 32] = 32) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        width: int = 64,
+        output_stride: Literal[8, 16, 32] = 32,
+        stem: tuple[int, int, int] | None = None,
+        conv: Conv3x3 = conv3x3,
+        dilate_first: bool = False,
+    ) -> None:
         super().__init__()
         block, depths = DEPTHS[name]
-        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        first = stem[-1] if stem else width
+        if stem:
+            self.deep_stem = _deep_stem(stem)
+        else:
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.channels = (width, *(width * 2**stage * block.expansion for stage in range(4)))
-        in_channels, stride, dilation = width, 4, 1
+        self.channels = (first, *(width * 2**stage * block.expansion for stage in range(4)))
+        in_channels, stride, dilation = first, 4, 1
         for stage, depth in enumerate(depths):
             wanted, first_dilation = (1 if stage == 0 else 2), dilation
-            if stride * wanted > output_stride:  # as torchvision does: the first block keeps the previous dilation
+            if stride * wanted > output_stride:
                 dilation, wanted = dilation * wanted, 1
+                first_dilation = dilation if dilate_first else first_dilation
             stride *= wanted
             planes = width * 2**stage
-            blocks: list[nn.Module] = [block(in_channels, planes, stride=wanted, dilation=first_dilation)]
+            blocks: list[nn.Module] = [block(in_channels, planes, stride=wanted, dilation=first_dilation, conv=conv)]
             in_channels = planes * block.expansion
-            blocks += [block(in_channels, planes, stride=1, dilation=dilation) for _ in range(depth - 1)]
+            blocks += [block(in_channels, planes, stride=1, dilation=dilation, conv=conv) for _ in range(depth - 1)]
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         self._initialise()
 
@@ -136,9 +173,14 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, DeformableConv2d):
+                module.reset_offsets()
 
     def stem(self, image: torch.Tensor) -> torch.Tensor:
         """conv1: [B,3,H,W] -> [B,width,H/2,W/2]."""
+        if hasattr(self, "deep_stem"):
+            return self.deep_stem(image)
         return torch.relu(self.bn1(self.conv1(image)))
 
     def stages(self) -> tuple[nn.Sequential, ...]:
@@ -153,3 +195,14 @@ class ResNet(nn.Module):
             x = stage(x)
             maps.append(x)
         return maps
+
+
+def _deep_stem(channels: tuple[int, int, int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(zip((3, *channels), channels, strict=False)):
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2 if index == 0 else 1, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)

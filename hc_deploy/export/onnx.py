@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnxscript import opset19
 from onnxscript.values import Opset
 from torch import nn
 
@@ -40,7 +41,8 @@ def export_onnx(net: nn.Module, spec: ModelSpec) -> ExportedModel:
     """Translate `net` to ONNX.
 
     Args:
-        net: maps a normalised float image [B,3,H,W] to logits [B,C,h,w]; see `DeployedNet`.
+        net: maps a normalised float image [B,3,H,W] to logits [B,C,h,w]; see `DeployedNet`. A module in it that
+            exports as an operator newer than opset 18 says so by its attribute `onnx_opset`.
         spec: what the model eats and gives. Dimensions that are None become dynamic.
 
     Raises:
@@ -54,7 +56,7 @@ def export_onnx(net: nn.Module, spec: ModelSpec) -> ExportedModel:
                 deployed,
                 (_example(spec),),
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=max([OPSET, *(getattr(module, "onnx_opset", OPSET) for module in net.modules())]),
                 input_names=["image"],
                 output_names=list(spec.outputs),
                 dynamic_shapes=_dynamic_shapes(spec),
@@ -119,8 +121,14 @@ def _translations() -> dict[Any, Any]:
     def argmax(logits: Any, like: Any) -> Any:
         return hc.HCArgmax(logits, like, **PLUGIN_ATTRIBUTES)
 
+    def deform_conv(x: Any, offset: Any, mask: Any, weight: Any, stride: int) -> Any:
+        return opset19.DeformConv(
+            x, weight, offset, None, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride]
+        )
+
     ops = torch.ops.hc_deploy
     return {
+        ops.deform_conv.default: deform_conv,
         ops.hc_assign.default: assign,
         ops.hc_decode.default: decode,
         ops.hc_upsample.default: upsample,

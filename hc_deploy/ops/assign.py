@@ -23,10 +23,10 @@ def reference(features: torch.Tensor, seeds: torch.Tensor, options: ClusterOptio
     if options.similarity == "cosine":
         pixels = F.normalize(pixels, dim=1, eps=NORM_FLOOR)
         centres = F.normalize(centres, dim=1, eps=NORM_FLOOR)
-    similarity = torch.einsum("bkyixj,bknyx->bnyixj", cells.to_cells(pixels), cells.candidates(centres))
-    logits = similarity / options.tau
+    own = cells.to_cells(pixels)
+    logits = torch.stack([(own * seed).sum(1) for seed in cells.candidates(centres)], dim=1) / options.tau
     if options.border == "exclude":
-        inside = cells.candidates(torch.ones_like(centres[:, :1]))[:, 0, :, :, None, :, None]
+        inside = torch.cat(cells.candidates(torch.ones_like(centres[:, :1])), dim=1)
         logits = logits.masked_fill(inside == 0, -torch.inf)
     if options.assignment == "hard":
         weights = F.one_hot(logits.argmax(1), cells.CANDIDATES).movedim(-1, 1).to(dtype)

@@ -45,10 +45,16 @@ def from_cells(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return cells.reshape(batch, channels, 2 * h, 2 * w)[:, :, :height, :width].contiguous()
 
 
-def candidates(coarse: torch.Tensor) -> torch.Tensor:
-    """[B,C,h,w] -> [B,C,9,h,w]: each cell's nine neighbours, zeros outside the map."""
-    batch, channels, h, w = coarse.shape
-    return F.unfold(coarse, kernel_size=3, padding=1).reshape(batch, channels, CANDIDATES, h, w)
+def candidates(coarse: torch.Tensor) -> list[torch.Tensor]:
+    """[B,C,h,w] -> nine maps [B,C,h,1,w,1], each cell's neighbour n, zeros outside; they broadcast against `to_cells`.
+
+    One map a candidate, multiplied and added one after the other: on 2 cores at fine map 64x128, K=64, C=19 that takes
+    a third of the time of one batched product over cells, whose thousands of tiny products also wait for each other
+    when the machine is busy.
+    """
+    _, _, h, w = coarse.shape
+    padded = F.pad(coarse, (1, 1, 1, 1))
+    return [padded[:, :, n // 3 : n // 3 + h, None, n % 3 : n % 3 + w, None] for n in range(CANDIDATES)]
 
 
 def recomputed_gradients(

@@ -16,9 +16,11 @@ from hc_deploy.ops.options import ClusterOptions
 def reference(coarse: torch.Tensor, assignment: torch.Tensor) -> torch.Tensor:
     """The truth all other implementations are tested against: plain torch, differentiable."""
     dtype = cells.accumulation_dtype(coarse)
-    decoded = torch.einsum(
-        "bknyx,bnyixj->bkyixj", cells.candidates(coarse.to(dtype)), cells.to_cells(assignment.to(dtype))
-    )
+    weights = cells.to_cells(assignment.to(dtype))
+    neighbours = cells.candidates(coarse.to(dtype))
+    decoded = weights[:, :1] * neighbours[0]
+    for n in range(1, cells.CANDIDATES):
+        decoded = decoded + weights[:, n : n + 1] * neighbours[n]
     return cells.from_cells(decoded, assignment.shape[2], assignment.shape[3]).to(coarse.dtype)
 
 
