@@ -48,6 +48,15 @@ def main(
     branch: Annotated[
         str | None, typer.Option(help="Sampling branch: identity, residual or block.", rich_help_panel=MODEL_OPTIONS)
     ] = None,
+    downsample: Annotated[
+        str | None, typer.Option(help="Downsampling in the blocks: conv or dcnv2.", rich_help_panel=MODEL_OPTIONS)
+    ] = None,
+    deform: Annotated[
+        str | None,
+        typer.Option(
+            help="DCNv2 as plain operators (sampled) or DeformConv (operator).", rich_help_panel=MODEL_OPTIONS
+        ),
+    ] = None,
     dim: Annotated[int | None, typer.Option(help="Embedding dimension K.", rich_help_panel=MODEL_OPTIONS)] = None,
     tau: Annotated[float | None, typer.Option(help="Softmax temperature.", rich_help_panel=MODEL_OPTIONS)] = None,
     similarity: Annotated[str | None, typer.Option(help="cosine or dot.", rich_help_panel=MODEL_OPTIONS)] = None,
@@ -69,8 +78,8 @@ def main(
     ONNX Runtime and compared with torch before it takes its name: exit code 3 names the operator that differs.
     """
     given = {
-        "level": level, "branch": branch, "dim": dim, "tau": tau, "similarity": similarity, "border": border,
-        "assignment": assignment, "classes": classes, "width": width,
+        "level": level, "branch": branch, "downsample": downsample, "deform": deform, "dim": dim, "tau": tau,
+        "similarity": similarity, "border": border, "assignment": assignment, "classes": classes, "width": width,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None} | option_pairs(option or [])
     height, columns = parse_size(size)

@@ -7,11 +7,15 @@ import torch.nn.functional as F
 from torch import nn
 
 PYRAMID_BINS = (1, 2, 3, 6)
+ATROUS_RATES = (12, 24, 36)
+"""Of DeepLabv3 at output stride 8 (Chen et al. 2017, section 4.1); the HC twins keep them (section 4.2)."""
 
 
-def _conv_bn_relu(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1) -> nn.Sequential:
+    """Convolution that keeps the size, batch normalisation, ReLU."""
+    padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
@@ -22,7 +26,7 @@ class FCNHead(nn.Module):
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.project = _conv_bn_relu(channels, channels // 4, 3)
+        self.project = conv_bn_relu(channels, channels // 4, 3)
         self.dropout = nn.Dropout2d(0.1)
         self.classify = nn.Conv2d(channels // 4, classes, 1)
 
@@ -37,7 +41,7 @@ class PyramidPooling(nn.Module):
     def __init__(self, channels: int, bins: tuple[int, ...] = PYRAMID_BINS) -> None:
         super().__init__()
         self.bins = bins
-        self.reduce = nn.ModuleList(_conv_bn_relu(channels, channels // len(bins), 1) for _ in bins)
+        self.reduce = nn.ModuleList(conv_bn_relu(channels, channels // len(bins), 1) for _ in bins)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,N,h,w] -> [B,2N,h,w]."""
@@ -55,12 +59,44 @@ class PSPHead(nn.Module):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.pyramid = PyramidPooling(channels)
-        self.project = _conv_bn_relu(2 * channels, channels // 4, 3)
+        self.project = conv_bn_relu(2 * channels, channels // 4, 3)
         self.dropout = nn.Dropout2d(0.1)
         self.classify = nn.Conv2d(channels // 4, classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classify(self.dropout(self.project(self.pyramid(x))))
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling of DeepLabv3 (Chen et al. 2017, Fig. 5): 1x1, three dilated 3x3, image pooling."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.point = conv_bn_relu(channels, dim, 1)
+        self.atrous = nn.ModuleList(conv_bn_relu(channels, dim, 3, dilation=rate) for rate in ATROUS_RATES)
+        self.image = conv_bn_relu(channels, dim, 1)
+        self.project = conv_bn_relu((2 + len(ATROUS_RATES)) * dim, dim, 1)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B,N,h,w] -> [B,dim,h,w]."""
+        # Enlarging a 1x1 map is a copy, whatever the interpolation.
+        image = self.image(x.mean((2, 3), keepdim=True)).expand(-1, -1, x.shape[2], x.shape[3])
+        branches = [self.point(x), *(branch(x) for branch in self.atrous), image]
+        return self.dropout(self.project(torch.cat(branches, dim=1)))
+
+
+class DeepLabHead(nn.Module):
+    """ASPP, 3x3 convolution, classifier: an eighth of the backbone's channels, 256 on ResNet-50 and -101."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.aspp = ASPP(channels, channels // 8)
+        self.project = conv_bn_relu(channels // 8, channels // 8, 3)
+        self.classify = nn.Conv2d(channels // 8, classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.project(self.aspp(x)))
 
 
 def adaptive_average(x: torch.Tensor, bins: int) -> torch.Tensor:

@@ -12,39 +12,85 @@ from hc_deploy.errors import UsageError
 from hc_deploy.ops import ClusterOptions
 from hc_deploy.ops.options import Assignment, Border, Similarity
 from models.clustering import HierarchicalClustering
-from models.heads import FCNHead, PSPHead
-from models.resnet import DEPTHS, Branch, ResNet
-from models.segmentation import HCSegmentationNet, SegmentationNet
+from models.deform import DeformForm
+from models.fpn import PYRAMID_STAGES, FPNHead
+from models.heads import DeepLabHead, FCNHead, PSPHead
+from models.resnet import DEPTHS, Branch, ResNet, conv3x3, dcnv2
+from models.segmentation import FPN, HCFPN, HCSegmentationNet, SegmentationNet
 
+Downsample = Literal["conv", "dcnv2"]
+Head = type[FCNHead] | type[PSPHead] | type[DeepLabHead]
 LEVELS = range(5)
-Head = type[FCNHead] | type[PSPHead]
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "level": tuple(LEVELS),
+    "branch": get_args(Branch),
+    "downsample": get_args(Downsample),
+    "deform": get_args(DeformForm),
+}
+"""Options with few legal values; those of the clustering ops are checked by `ClusterOptions`."""
+
+
+def _backbone(
+    name: str,
+    width: int,
+    output_stride: Literal[8, 32],
+    downsample: Downsample = "conv",
+    deform: DeformForm = "sampled",
+) -> ResNet:
+    conv = dcnv2(deform) if downsample == "dcnv2" else conv3x3
+    return ResNet(name, width=width, output_stride=output_stride, conv=conv)
+
+
+def _aux(backbone: ResNet, classes: int, wanted: bool) -> FCNHead | None:
+    return FCNHead(backbone.channels[-2], classes) if wanted else None
+
+
+def _fpn_head(backbone: ResNet, classes: int) -> FPNHead:
+    return FPNHead(backbone.channels[-PYRAMID_STAGES:], classes, dim=4 * backbone.channels[0])
 
 
 def _plain(
-    backbone: str, head: Head, output_stride: Literal[8, 32], *, classes: int = 19, width: int = 64
+    backbone: str,
+    head: Head | None,
+    output_stride: Literal[8, 32],
+    *,
+    classes: int = 19,
+    width: int = 64,
+    aux: bool = False,
+    downsample: Downsample = "conv",
+    deform: DeformForm = "sampled",
 ) -> SegmentationNet:
-    net = ResNet(backbone, width=width, output_stride=output_stride)
-    return SegmentationNet(net, head(net.channels[-1], classes))
+    net = _backbone(backbone, width, output_stride, downsample, deform)
+    extra = _aux(net, classes, aux)
+    if head is None:
+        return FPN(net, _fpn_head(net, classes), aux=extra)
+    return SegmentationNet(net, head(net.channels[-1], classes), aux=extra)
 
 
 def _hierarchical(
     backbone: str,
-    head: Head,
+    head: Head | None,
     *,
     classes: int = 19,
     width: int = 64,
+    aux: bool = False,
     level: int = 2,
     branch: Branch = "block",
+    downsample: Downsample = "conv",
+    deform: DeformForm = "sampled",
     dim: int = 64,
     tau: float = 0.07,
     similarity: Similarity = "cosine",
     border: Border = "zero",
     assignment: Assignment = "soft",
 ) -> HCSegmentationNet:
-    net = ResNet(backbone, width=width)
+    net = _backbone(backbone, width, 32, downsample, deform)
     options = ClusterOptions(tau, similarity, border, assignment)
     clustering = HierarchicalClustering(net.channels, level=level, branch=branch, dim=dim, options=options)
-    return HCSegmentationNet(net, head(net.channels[-1], classes), clustering)
+    extra = _aux(net, classes, aux)
+    if head is None:
+        return HCFPN(net, _fpn_head(net, classes), clustering, aux=extra)
+    return HCSegmentationNet(net, head(net.channels[-1], classes), clustering, aux=extra)
 
 
 def fcn32(backbone: str, **options: Any) -> nn.Module:
@@ -52,9 +98,24 @@ def fcn32(backbone: str, **options: Any) -> nn.Module:
     return _plain(backbone, FCNHead, 32, **options)
 
 
+def atrousfcn(backbone: str, **options: Any) -> nn.Module:
+    """AtrousFCN: the strides of conv4_x and conv5_x replaced by dilation, output stride 8 (section 4.1)."""
+    return _plain(backbone, FCNHead, 8, **options)
+
+
+def fpn(backbone: str, **options: Any) -> nn.Module:
+    """FPN (Lin et al., CVPR 2017) for segmentation, output stride 8."""
+    return _plain(backbone, None, 32, **options)
+
+
 def pspnet(backbone: str, **options: Any) -> nn.Module:
     """PSPNet (Zhao et al., CVPR 2017): atrous backbone of output stride 8, pyramid pooling."""
     return _plain(backbone, PSPHead, 8, **options)
+
+
+def deeplabv3(backbone: str, **options: Any) -> nn.Module:
+    """DeepLabv3 (Chen et al., 2017): atrous backbone of output stride 8, atrous spatial pyramid pooling."""
+    return _plain(backbone, DeepLabHead, 8, **options)
 
 
 def hcfcn32(backbone: str, **options: Any) -> nn.Module:
@@ -62,16 +123,31 @@ def hcfcn32(backbone: str, **options: Any) -> nn.Module:
     return _hierarchical(backbone, FCNHead, **options)
 
 
+def hcfpn(backbone: str, **options: Any) -> nn.Module:
+    """HCFPN: FPN whose top-down path enlarges through the superpixels."""
+    return _hierarchical(backbone, None, **options)
+
+
 def hcpspnet(backbone: str, **options: Any) -> nn.Module:
     """HCPSPNet: PSPNet's head on the output-stride-32 backbone, decoded by Eq. 3."""
     return _hierarchical(backbone, PSPHead, **options)
 
 
+def hcdeeplabv3(backbone: str, **options: Any) -> nn.Module:
+    """HCDeepLabv3: DeepLabv3's head on the output-stride-32 backbone, decoded by Eq. 3."""
+    return _hierarchical(backbone, DeepLabHead, **options)
+
+
 ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
     "fcn32": (fcn32, _plain),
+    "atrousfcn": (atrousfcn, _plain),
+    "fpn": (fpn, _plain),
     "pspnet": (pspnet, _plain),
+    "deeplabv3": (deeplabv3, _plain),
     "hcfcn32": (hcfcn32, _hierarchical),
+    "hcfpn": (hcfpn, _hierarchical),
     "hcpspnet": (hcpspnet, _hierarchical),
+    "hcdeeplabv3": (hcdeeplabv3, _hierarchical),
 }
 """Name -> (builder, the function whose keyword arguments are its options)."""
 
@@ -86,8 +162,9 @@ def build(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: `<architecture>_<backbone>`, e.g. `hcfcn32_resnet18`.
-        options: keyword options of the architecture: `classes`, `width`; for the HC twins also `level` (0-4),
-            `branch`, `dim` (K), `tau`, `similarity`, `border`, `assignment`.
+        options: keyword options of the architecture: `classes`, `width`, `aux` (auxiliary head for training),
+            `downsample` (`conv` or `dcnv2`), `deform` (how DCNv2 exports: `sampled` or `operator`); for the HC twins
+            also `level` (0-4), `branch`, `dim` (K), `tau`, `similarity`, `border`, `assignment`.
 
     Raises:
         UsageError: an unknown name, an option the architecture does not have, or a value that is not legal; the
@@ -115,7 +192,6 @@ def _check_values(options: dict[str, Any]) -> None:
             raise UsageError(f"{option}={value!r}", expected="a whole number from 1 to 4096")
     if options.get("classes", 19) > 255:
         raise UsageError(f"classes={options['classes']}", expected="at most 255: labels are uint8")
-    if options.get("level", 0) not in LEVELS:
-        raise UsageError(f"level={options['level']!r}", expected=f"one of {', '.join(map(str, LEVELS))}")
-    if options.get("branch", "block") not in get_args(Branch):
-        raise UsageError(f"branch={options['branch']!r}", expected=f"one of {', '.join(get_args(Branch))}")
+    for option, legal in CHOICES.items():
+        if option in options and options[option] not in legal:
+            raise UsageError(f"{option}={options[option]!r}", expected=f"one of {', '.join(map(str, legal))}")

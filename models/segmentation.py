@@ -11,29 +11,53 @@ import torch
 from torch import nn
 
 from models.clustering import Cluster, HierarchicalClustering
+from models.fpn import PYRAMID_STAGES, bilinear
 from models.resnet import ResNet
 
 
 class SegmentationNet(nn.Module):
-    """backbone -> head (Fig. 2 without the decode)."""
+    """backbone -> head (Fig. 2 without the decode).
 
-    def __init__(self, backbone: ResNet, head: nn.Module) -> None:
+    Args:
+        backbone: gives the stage outputs. head: logits from the last of them.
+        aux: auxiliary head on conv4_x for training (PSPNet's auxiliary loss, section 4.1), or None.
+    """
+
+    task = "segmentation"
+
+    def __init__(self, backbone: ResNet, head: nn.Module, *, aux: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.aux = aux
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalised float image [B,3,H,W] -> logits [B,classes,h,w]."""
-        return self.head(self.backbone(image)[-1])
+        """Normalised float image [B,3,H,W] -> logits [B,classes,h,w]; the auxiliary head is not run."""
+        return self.predict(self.backbone(image))
+
+    def predict(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Logits from the stage outputs."""
+        return self.head(maps[-1])
+
+    def forward_with_aux(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits, and the auxiliary head's logits at conv4_x."""
+        maps = self.backbone(image)
+        return self.predict(maps), self.auxiliary(maps)
+
+    def auxiliary(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Logits of the auxiliary head."""
+        if self.aux is None:
+            raise ValueError("the network was built without an auxiliary head, expected the option aux=True")
+        return self.aux(maps[-2])
 
 
-class HCSegmentationNet(nn.Module):
+class HCSegmentationNet(SegmentationNet):
     """backbone -> head -> decode of the prediction through the assignments (Fig. 2, Eq. 3)."""
 
-    def __init__(self, backbone: ResNet, head: nn.Module, clustering: HierarchicalClustering) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
+    def __init__(
+        self, backbone: ResNet, head: nn.Module, clustering: HierarchicalClustering, *, aux: nn.Module | None = None
+    ) -> None:
+        super().__init__(backbone, head, aux=aux)
         self.clustering = clustering
 
     @property
@@ -48,4 +72,36 @@ class HCSegmentationNet(nn.Module):
     def forward_with_clusters(self, image: torch.Tensor) -> tuple[torch.Tensor, list[Cluster]]:
         """The logits, and the clusters from coarse to fine (what superpixels are made from)."""
         maps, clusters = self.clustering(self.backbone, image)
-        return self.clustering.decode(self.head(maps[-1]), clusters), clusters
+        return self.decode(maps, clusters), clusters
+
+    def forward_with_aux(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, clusters = self.clustering(self.backbone, image)
+        return self.decode(maps, clusters), self.auxiliary(maps)
+
+    def decode(self, maps: list[torch.Tensor], clusters: list[Cluster]) -> torch.Tensor:
+        """Eq. 3: the prediction, decoded through all clusters."""
+        return self.clustering.decode(self.predict(maps), clusters)
+
+
+class FPN(SegmentationNet):
+    """Feature pyramid network: the head reads conv3_x to conv5_x."""
+
+    def predict(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        return self.head(maps[-PYRAMID_STAGES:])
+
+
+class HCFPN(HCSegmentationNet):
+    """FPN whose top-down path enlarges through the superpixels (section 4.2).
+
+    The clusters of conv5_x and conv4_x serve the two steps of the path; below level 2 the rest stays bilinear, above
+    it the prediction is decoded further.
+    """
+
+    def decode(self, maps: list[torch.Tensor], clusters: list[Cluster]) -> torch.Tensor:
+        def enlarge(step: int, coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+            if step < len(clusters):
+                return self.clustering.decode(coarse, clusters[step : step + 1])
+            return bilinear(step, coarse, like)
+
+        logits = self.head(maps[-PYRAMID_STAGES:], enlarge)
+        return self.clustering.decode(logits, clusters[PYRAMID_STAGES - 1 :])

@@ -50,6 +50,7 @@ def _schema(op: OnnxOp) -> onnx.defs.OpSchema:
 
 def add_function_bodies(model: onnx.ModelProto) -> None:
     """Append to `model` the bodies of the custom ops it uses, and set `overload` where one op has several."""
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
     variants: dict[str, dict[ClusterOptions, str]] = {}
     for node in model.graph.node:
         if node.domain != DOMAIN:
@@ -58,7 +59,7 @@ def add_function_bodies(model: onnx.ModelProto) -> None:
         key = dataclasses.replace(_options(node), tau=ClusterOptions.tau)
         if key not in overloads:
             overloads[key] = "" if not overloads else f"{key.similarity}_{key.border}_{key.assignment}"
-            model.functions.append(function_proto(OPS[node.op_type], key, overload=overloads[key]))
+            model.functions.append(function_proto(OPS[node.op_type], key, overload=overloads[key], opset=opset))
         if overloads[key]:
             node.overload = overloads[key]
 
@@ -73,11 +74,16 @@ def _options(node: onnx.NodeProto) -> ClusterOptions:
     return ClusterOptions(**values)
 
 
-def function_proto(op: OnnxOp, options: ClusterOptions, *, overload: str = "") -> onnx.FunctionProto:
-    """The body of `op` for the string attributes of `options`; tau is taken from the calling node."""
+def function_proto(
+    op: OnnxOp, options: ClusterOptions, *, overload: str = "", opset: int = OPSET
+) -> onnx.FunctionProto:
+    """The body of `op` for the string attributes of `options`; tau is taken from the calling node.
+
+    `opset` is the model's: a function of another version than its model is not valid where an operator changed.
+    """
     attributes = [name for name, _ in op.attributes] + list(PLUGIN_ATTRIBUTES)
     inputs = ", ".join(name for name, _ in op.inputs)
-    text = f"""<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">
+    text = f"""<opset_import: ["" : {opset}], domain: "{DOMAIN}">
 {op.name} <{", ".join(attributes)}> ({inputs}) => ({op.output[0]}) {{{op.body(options)}
 }}"""
     function = onnx.parser.parse_function(text)

@@ -20,7 +20,10 @@ from hc_deploy.spec import METADATA_KEY, ModelSpec
 from models.load import new_network
 
 WIDTH = ("width", 4)
-ARCHS = ["fcn32_resnet18", "pspnet_resnet18", "hcfcn32_resnet18", "hcpspnet_resnet18"]
+ARCHS = [
+    f"{name}_resnet18"
+    for name in ("fcn32", "atrousfcn", "fpn", "pspnet", "deeplabv3", "hcfcn32", "hcfpn", "hcpspnet", "hcdeeplabv3")
+]
 STATIC = {"batch": 1, "height": 65, "width": 97}
 
 
@@ -42,13 +45,35 @@ def test_parity_with_torch(arch, fields, export_small, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"assignment": "hard"}, {"similarity": "dot", "tau": 2.0}, {"border": "exclude"}, {"level": 4}, {"level": 0}],
+    [
+        {"assignment": "hard"},
+        {"similarity": "dot", "tau": 2.0},
+        {"border": "exclude"},
+        {"level": 4},
+        {"level": 0},
+        {"branch": "residual", "dim": 16},
+        {"downsample": "dcnv2"},
+        {"downsample": "dcnv2", "deform": "operator"},
+        {"aux": True},
+    ],
     ids=str,
 )
 def test_parity_of_options(options, export_small, tmp_path):
     net, model = export_small("hcfcn32_resnet18", (WIDTH, *options.items()), **STATIC)
     save_onnx(model, tmp_path / "model.onnx")
     assert compare(net, model, tmp_path / "model.onnx").failures() == []
+
+
+def test_dcnv2_exports_in_both_forms(export_small):
+    """As operators that every runtime has, or as the DeformConv of opset 19; the auxiliary head is in neither."""
+    options = (WIDTH, ("downsample", "dcnv2"), ("aux", True))
+    _, sampled = export_small("fcn32_resnet18", options, **STATIC)
+    _, operator = export_small("fcn32_resnet18", (*options, ("deform", "operator")), **STATIC)
+    counts = [[node.op_type for node in model.proto.graph.node] for model in (sampled, operator)]
+    assert (counts[0].count("GridSample"), counts[0].count("DeformConv")) == (27, 0)
+    assert (counts[1].count("GridSample"), counts[1].count("DeformConv")) == (0, 3)
+    assert max(entry.version for entry in operator.proto.opset_import if not entry.domain) == 19
+    assert not [entry.name for entry in sampled.proto.graph.initializer if ".aux." in entry.name]
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float"])

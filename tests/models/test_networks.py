@@ -6,10 +6,13 @@ import torch.nn.functional as F
 
 import models
 from hc_deploy.errors import UsageError
+from hc_deploy.ops import hc_upsample
+from models.deform import DeformableConv2d
 from models.heads import PYRAMID_BINS, adaptive_average
 from models.resnet import ResNet
 
-TWINS = [("fcn32", "hcfcn32"), ("pspnet", "hcpspnet")]
+TWINS = [("fcn32", "hcfcn32"), ("fpn", "hcfpn"), ("pspnet", "hcpspnet"), ("deeplabv3", "hcdeeplabv3")]
+SEGMENTATION = [*(name for pair in TWINS for name in pair), "atrousfcn"]
 # Parameters of torchvision's own ResNets without their classifier (fc: 513,000 / 2,049,000 / 2,049,000).
 RESNET_PARAMETERS = {
     "resnet18": 11_689_512 - 513_000,
@@ -70,16 +73,19 @@ def test_feed_forward_path_is_bit_identical(plain, hierarchical, level):
     for own, plain_map in zip(maps, net.backbone(image()), strict=True):
         assert torch.equal(own, plain_map)
     assert len(clusters) == level
-    assert net(image()).shape[2:] == tuple(-(-side // 2 ** (5 - level)) for side in (97, 131))
+    stride = min(2 ** (5 - level), 8) if hierarchical == "hcfpn" else 2 ** (5 - level)
+    assert net(image()).shape[2:] == tuple(-(-side // stride) for side in (97, 131))
     twin = models.build(f"{plain}_resnet18", width=8)
     added = set(net.state_dict()) - set(twin.state_dict())
     assert len(added) == 2 * level and all(name.startswith("clustering.conv") for name in added)
     assert set(twin.state_dict()) <= set(net.state_dict())
 
 
-def test_level_zero_is_the_plain_network():
-    plain = models.build("fcn32_resnet18", width=8).eval()
-    twin = models.build("hcfcn32_resnet18", width=8, level=0).eval()
+@pytest.mark.parametrize(("plain", "hierarchical"), [TWINS[0], TWINS[1]])
+def test_level_zero_is_the_plain_network(plain, hierarchical):
+    """For the twins of output stride 32; PSPNet's and DeepLabv3's differ from them by the atrous backbone too."""
+    plain = models.build(f"{plain}_resnet18", width=8).eval()
+    twin = models.build(f"{hierarchical}_resnet18", width=8, level=0).eval()
     twin.load_state_dict(plain.state_dict())
     assert torch.equal(plain(image()), twin(image()))
 
@@ -96,7 +102,7 @@ def test_sampling_branch(branch):
     torch.testing.assert_close(seeds, net.clustering.conv5_x.seed(parts[branch]))
 
 
-@pytest.mark.parametrize("name", [f"{a}_resnet18" for pair in TWINS for a in pair])
+@pytest.mark.parametrize("name", [f"{a}_resnet18" for a in SEGMENTATION])
 @pytest.mark.parametrize("size", [(97, 131), (64, 96), (1, 1)])
 def test_any_size_and_batch(name, size):
     net = models.build(name, width=8, classes=7).eval()
@@ -105,10 +111,10 @@ def test_any_size_and_batch(name, size):
     assert one.shape[:2] == (1, 7) and three.shape[0] == 3 and torch.isfinite(three).all()
 
 
-@pytest.mark.parametrize("name", [f"{a}_resnet18" for pair in TWINS for a in pair])
+@pytest.mark.parametrize("name", [f"{a}_resnet18" for a in SEGMENTATION])
 def test_gradient_reaches_every_parameter(name):
-    net = models.build(name, width=8, classes=5).train()
-    net(image(batch=2)).square().sum().backward()
+    net = models.build(name, width=8, classes=5, aux=True).train()
+    sum(logits.square().sum() for logits in net.forward_with_aux(image(batch=2))).backward()
     without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
@@ -128,6 +134,7 @@ def test_adaptive_average_is_exact(size, bins):
         ("fcn32_resnet18", {"level": 2}, "classes, width"),
         ("hcfcn32_resnet18", {"level": 5}, "0, 1, 2, 3, 4"),
         ("hcfcn32_resnet18", {"branch": "main"}, "identity, residual, block"),
+        ("fcn32_resnet18", {"downsample": "pool"}, "conv, dcnv2"),
         ("hcfcn32_resnet18", {"similarity": "l2"}, "cosine, dot"),
         ("hcfcn32_resnet18", {"tau": -1.0}, "positive"),
         ("fcn32_resnet18", {"classes": 0}, "1 to 4096"),
@@ -137,3 +144,51 @@ def test_adaptive_average_is_exact(size, bins):
 def test_bad_names_and_options_name_the_legal_ones(name, options, named):
     with pytest.raises(UsageError, match=named):
         models.build(name, **options)
+
+
+# Published by torchvision for its own networks with 21 classes and the auxiliary head.
+TORCHVISION_PARAMETERS = {
+    "atrousfcn_resnet50": 35_322_218,
+    "atrousfcn_resnet101": 54_314_346,
+    "deeplabv3_resnet50": 42_004_074,
+    "deeplabv3_resnet101": 60_996_202,
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION_PARAMETERS)
+def test_parameter_count_is_torchvisions(name):
+    with torch.device("meta"):
+        net = models.build(name, classes=21, aux=True)
+    assert sum(p.numel() for p in net.parameters()) == TORCHVISION_PARAMETERS[name]
+
+
+def test_aux_head_is_not_run_by_forward():
+    net = models.build("pspnet_resnet18", width=8, aux=True).eval()
+    twin = models.build("pspnet_resnet18", width=8).eval()
+    twin.load_state_dict({key: value for key, value in net.state_dict().items() if not key.startswith("aux.")})
+    assert torch.equal(net(image()), twin(image()))
+    with pytest.raises(ValueError, match="aux=True"):
+        twin.forward_with_aux(image())
+
+
+def test_hcfpn_decodes_its_top_down_path():
+    """Level 2 by hand: both enlargements of the pyramid go through hc_upsample, none is bilinear."""
+    net = models.build("hcfpn_resnet18", width=8).eval()
+    maps, clusters = net.clustering(net.backbone, image())
+    head = net.head
+    x = head.lateral[2](maps[4])
+    x = head.lateral[1](maps[3]) + hc_upsample(x, *clusters[0])
+    x = head.lateral[0](maps[2]) + hc_upsample(x, *clusters[1])
+    torch.testing.assert_close(net(image()), head.classify(head.smooth(x)))
+
+
+@pytest.mark.parametrize("name", ["hcfcn32_resnet18", "fcn32_resnet50"])
+def test_dcnv2_replaces_the_strided_convolutions(name):
+    """Every 3x3 convolution of stride 2 but conv1, and no other; starts as half a regular convolution."""
+    net = models.build(name, width=8, downsample="dcnv2").eval()
+    deformable = [key for key, module in net.named_modules() if isinstance(module, DeformableConv2d)]
+    inner = "conv1" if name.endswith("18") else "conv2"
+    assert deformable == [f"backbone.layer{stage}.0.{inner}" for stage in (2, 3, 4)]
+    module = net.get_submodule(deformable[0])
+    x = torch.randn(1, module.weight.shape[1], 9, 13)
+    torch.testing.assert_close(module(x), 0.5 * F.conv2d(x, module.weight, stride=2, padding=1))
