@@ -1,0 +1,32 @@
+"""The scripts behind docs/benchmarks and docs/models.md: counts against figures known otherwise, and a dry run."""
+
+import numpy as np
+import pytest
+
+from benchmarks import arithmetic, onnx_bodies
+
+
+def test_counts():
+    """The paper's networks: 4074 and 734 GFLOP are known from an independent count; FCN's by hand at one layer."""
+    pspnet = arithmetic.count("pspnet_resnet101", arithmetic.SIZE)
+    hcpspnet = arithmetic.count("hcpspnet_resnet101", arithmetic.SIZE)
+    assert pspnet.operations / 1e9 == pytest.approx(4074, rel=1e-3)
+    assert hcpspnet.operations / 1e9 == pytest.approx(734, rel=1e-3)
+    assert pspnet.written > hcpspnet.written > 4 * 64 * 512 * 1024
+
+
+def test_upsample_is_counted():
+    """Level 1 over level 0: one HCUpsample (9 (K + C) multiply-adds a pixel) and its two embeddings."""
+    size = (256, 512)
+    levels = [arithmetic.count("hcfcn32_resnet18", size, level=level).operations for level in (0, 1)]
+    fine, coarse = 16 * 32, 8 * 16
+    expected = 2 * fine * 9 * (64 + 19) + 2 * fine * 256 * 64 + 2 * coarse * 512 * 64
+    assert levels[1] - levels[0] == expected
+
+
+def test_bodies_dry_run():
+    runs = onnx_bodies.op_runs((8, 12), threads=1)
+    runs["HCFCN-32 ResNet-18, level 2"] = next(iter(runs.values()))
+    samples = onnx_bodies.interleaved(runs, rounds=4, warmup=1)
+    assert {len(values) for values in samples.values()} == {4} and np.min(list(samples.values())) > 0
+    assert all(f"{op} 8x12" in onnx_bodies.table(samples) for op in ("HCAssign", "HCDecode", "HCUpsample", "HCArgmax"))
