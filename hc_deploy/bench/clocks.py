@@ -26,7 +26,7 @@ PRIMING = 1
 """Untimed runs of a model before each of its samples. Without one, ONNX Runtime sessions interleaved with a torch one
 read 0.30 and 0.49 ms instead of the 0.21 and 0.33 ms they take alone (2 cores): the neighbour's threads still spin and
 its weights fill the cache. With one, 0.24 and 0.36 ms."""
-MAP_OUTPUTS = ("labels", "superpixels")
+MAP_OUTPUTS = ("labels", "superpixels", "depth")
 MIN_ROUNDS, MAX_ROUNDS = 20, 10_000
 CHECK_GROWTH = 1.25
 CHECK_RESAMPLES = 500

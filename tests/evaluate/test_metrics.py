@@ -52,7 +52,7 @@ def test_logit_error_is_relative_to_the_range_and_infinite_for_nan():
         ({"pixel_agreement": float("nan")}, "99.99%"),
         ({"logit_error": 0.01}, "logits differ"),
         ({"superpixel_agreement": 0.99}, "superpixel"),
-        ({"depth_error": 0.01}, "depths differ"),
+        ({"depth_agreement": 0.99}, "of depths agree"),
     ],
 )
 def test_gate(changed, message):
