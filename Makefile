@@ -25,8 +25,8 @@ demo: $(INSTALLED)
 	@echo "== 3/4 segment it with HCPSPNet"
 	$(BIN)/hc-deploy video $(DEMO)/hcpspnet $(DEMO)/clip/street.mp4 -o $(DEMO)/street_segmented.mp4
 	@echo "== 4/4 measure the HC networks side by side with their baselines"
-	$(BIN)/python bench.py run $(DEMO)/pspnet $(DEMO)/hcpspnet -o $(DEMO)/pspnet_report.json
-	$(BIN)/python bench.py run $(DEMO)/fcn32 $(DEMO)/hcfcn32 -o $(DEMO)/fcn32_report.json
+	$(BIN)/python bench.py run $(DEMO)/pspnet $(DEMO)/hcpspnet --max-seconds 20 -o $(DEMO)/pspnet_report.json
+	$(BIN)/python bench.py run $(DEMO)/fcn32 $(DEMO)/hcfcn32 --max-seconds 20 -o $(DEMO)/fcn32_report.json
 	@echo
 	@echo "segmented video   $(DEMO)/street_segmented.mp4"
 	@echo "latency reports   $(DEMO)/pspnet_report.json  $(DEMO)/fcn32_report.json"

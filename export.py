@@ -30,6 +30,10 @@ def main(
     arch: Annotated[
         str | None, typer.Option(help="Architecture, e.g. hcpspnet_resnet101, or your own package.module:factory.")
     ] = None,
+    weights_from: Annotated[
+        str | None,
+        typer.Option(help="Whose weights: torchvision, mmseg, semseg, or auto (by the names) [this project's]."),
+    ] = None,
     random_init: Annotated[
         bool, typer.Option("--random-init", help="No checkpoint: seeded random weights, for benchmarks.")
     ] = False,
@@ -84,8 +88,10 @@ def main(
     options = {name: value for name, value in given.items() if value is not None} | option_pairs(option or [])
     height, columns = parse_size(size)
     _check(input_kind, checkpoint, arch, random_init)
+    if random_init and weights_from is not None:
+        raise UsageError("--random-init and --weights-from", expected="one of the two")
     with interruptible():
-        net, spec = _network(checkpoint, arch, random_init, options)
+        net, spec = _network(checkpoint, arch, weights_from, options)
         spec = replace(
             spec,
             input=input_kind,  # type: ignore[arg-type]
@@ -121,14 +127,14 @@ def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
 
 
 def _network(
-    checkpoint: Path | None, arch: str | None, random_init: bool, options: dict[str, Any]
+    checkpoint: Path | None, arch: str | None, weights_from: str | None, options: dict[str, Any]
 ) -> tuple[nn.Module, ModelSpec]:
     from models.load import load_network, new_network
 
-    if random_init or checkpoint is None:
+    if checkpoint is None:
         assert arch is not None
         return new_network(arch, options)
-    return load_network(checkpoint, arch=arch, options=options)
+    return load_network(checkpoint, arch=arch, options=options, weights_from=weights_from)
 
 
 def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) -> None:

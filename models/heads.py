@@ -36,18 +36,19 @@ class FCNHead(nn.Module):
 
 class PyramidPooling(nn.Module):
     """Pyramid pooling module of PSPNet (Zhao et al., CVPR 2017, Fig. 3): bins 1, 2, 3, 6, bilinear enlargement
-    with half-pixel centres (align_corners false)."""
+    with half-pixel centres, or with `align_corners` as in the original release."""
 
-    def __init__(self, channels: int, bins: tuple[int, ...] = PYRAMID_BINS) -> None:
+    def __init__(self, channels: int, bins: tuple[int, ...] = PYRAMID_BINS, *, align_corners: bool = False) -> None:
         super().__init__()
         self.bins = bins
+        self.align_corners = align_corners
         self.reduce = nn.ModuleList(conv_bn_relu(channels, channels // len(bins), 1) for _ in bins)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,N,h,w] -> [B,2N,h,w]."""
         size = x.shape[2:]
         pooled = [
-            F.interpolate(reduce(adaptive_average(x, n)), size=size, mode="bilinear", align_corners=False)
+            F.interpolate(reduce(adaptive_average(x, n)), size=size, mode="bilinear", align_corners=self.align_corners)
             for n, reduce in zip(self.bins, self.reduce, strict=True)
         ]
         return torch.cat([x, *pooled], dim=1)
@@ -56,9 +57,9 @@ class PyramidPooling(nn.Module):
 class PSPHead(nn.Module):
     """Pyramid pooling, 3x3 convolution, classifier."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, *, align_corners: bool = False) -> None:
         super().__init__()
-        self.pyramid = PyramidPooling(channels)
+        self.pyramid = PyramidPooling(channels, align_corners=align_corners)
         self.project = conv_bn_relu(2 * channels, channels // 4, 3)
         self.dropout = nn.Dropout2d(0.1)
         self.classify = nn.Conv2d(channels // 4, classes, 1)
@@ -105,12 +106,12 @@ def adaptive_average(x: torch.Tensor, bins: int) -> torch.Tensor:
     Equal to `F.adaptive_avg_pool2d`, written as two small matrix products, because neither the exporter nor TensorRT
     has the operator for sizes that the bins do not divide.
     """
-    rows = _bin_weights(x.shape[2], bins, x)
-    columns = _bin_weights(x.shape[3], bins, x)
+    rows = bin_weights(x.shape[2], bins, x)
+    columns = bin_weights(x.shape[3], bins, x)
     return rows @ x @ columns.transpose(0, 1)
 
 
-def _bin_weights(size: int, bins: int, like: torch.Tensor) -> torch.Tensor:
+def bin_weights(size: int, bins: int, like: torch.Tensor) -> torch.Tensor:
     """[bins,size]: row i averages positions floor(i*size/bins) to ceil((i+1)*size/bins) - 1."""
     index = torch.arange(bins, device=like.device).unsqueeze(1)
     position = torch.arange(size, device=like.device).unsqueeze(0)

@@ -13,31 +13,38 @@ from torch import nn
 from hc_deploy.classes import ClassSet, numbered_classes
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from hc_deploy.export.families import recognise
 from hc_deploy.spec import OUTPUTS, ModelSpec, Task
 from models.registry import build, names
+from models.weights_from import translate
 
 PROBE_SIZE = 64
 NO_CLASSES = ClassSet((), ())
 
 
 def load_network(
-    path: Path, *, arch: str | None = None, options: dict[str, Any] | None = None
+    path: Path, *, arch: str | None = None, options: dict[str, Any] | None = None, weights_from: str | None = None
 ) -> tuple[nn.Module, ModelSpec]:
     """The network that `path` holds, and its spec (sizes and outputs still at their defaults).
 
     Args:
         path: a checkpoint. arch, options: what to build where the file does not say, or in place of what it says.
+        weights_from: whose names the file has (`hc_deploy.export.families.FAMILIES`, or `auto`); None: ours.
 
     Raises:
         DeployError: the checkpoint is unusable or does not fit. UsageError: no architecture is known.
     """
     checkpoint = read_checkpoint(path)
+    if weights_from is not None:
+        checkpoint = translate(checkpoint, weights_from, arch=arch, options=options or {})
     arch = arch or checkpoint.info.arch
     if arch is None:
+        found = recognise(checkpoint.state)
+        chosen = f"{found.arch} --weights-from {found.family}" if found and found.arch else "NAME"
         raise UsageError(
             f"{path} does not say which architecture it is of",
             expected="--arch NAME, one of " + ", ".join(names()),
-            mend=f"python export.py {path} --arch NAME -o DIR",
+            mend=f"python export.py {path} --arch {chosen} -o DIR",
         )
     kept = checkpoint.info.options if arch == checkpoint.info.arch else {}
     net, spec = new_network(arch, {**kept, **(options or {})}, checkpoint.info)

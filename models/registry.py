@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -13,19 +14,24 @@ from hc_deploy.ops import ClusterOptions
 from hc_deploy.ops.options import Assignment, Border, Similarity
 from models.clustering import HierarchicalClustering
 from models.deform import DeformForm
+from models.dorn import dorn, hcdorn
 from models.fpn import PYRAMID_STAGES, FPNHead
 from models.heads import DeepLabHead, FCNHead, PSPHead
 from models.resnet import DEPTHS, Branch, ResNet, conv3x3, dcnv2
 from models.segmentation import FPN, HCFPN, HCSegmentationNet, SegmentationNet
+from models.ssn import hcssn, ssn
+from models.variants import Head, Stem, Variant, assemble, stem_channels, undilate_second
 
 Downsample = Literal["conv", "dcnv2"]
-Head = type[FCNHead] | type[PSPHead] | type[DeepLabHead]
 LEVELS = range(5)
 CHOICES: dict[str, tuple[Any, ...]] = {
     "level": tuple(LEVELS),
     "branch": get_args(Branch),
     "downsample": get_args(Downsample),
     "deform": get_args(DeformForm),
+    "stem": get_args(Stem),
+    "variant": get_args(Variant),
+    "align_corners": (False, True),
 }
 """Options with few legal values; those of the clustering ops are checked by `ClusterOptions`."""
 
@@ -36,17 +42,22 @@ def _backbone(
     output_stride: Literal[8, 32],
     downsample: Downsample = "conv",
     deform: DeformForm = "sampled",
+    *,
+    stem: Stem = "single",
+    variant: Variant = "paper",
 ) -> ResNet:
     conv = dcnv2(deform) if downsample == "dcnv2" else conv3x3
-    return ResNet(name, width=width, output_stride=output_stride, conv=conv)
+    channels, first = stem_channels(stem, width), variant == "semseg"
+    net = ResNet(name, width=width, output_stride=output_stride, conv=conv, stem=channels, dilate_first=first)
+    return undilate_second(net) if variant == "mmseg" else net
 
 
 def _aux(backbone: ResNet, classes: int, wanted: bool) -> FCNHead | None:
     return FCNHead(backbone.channels[-2], classes) if wanted else None
 
 
-def _fpn_head(backbone: ResNet, classes: int) -> FPNHead:
-    return FPNHead(backbone.channels[-PYRAMID_STAGES:], classes, dim=4 * backbone.channels[0])
+def _fpn_head(backbone: ResNet, classes: int, width: int) -> FPNHead:
+    return FPNHead(backbone.channels[-PYRAMID_STAGES:], classes, dim=4 * width)
 
 
 def _plain(
@@ -59,12 +70,15 @@ def _plain(
     aux: bool = False,
     downsample: Downsample = "conv",
     deform: DeformForm = "sampled",
+    stem: Stem = "single",
+    variant: Variant = "paper",
+    align_corners: bool = False,
 ) -> SegmentationNet:
-    net = _backbone(backbone, width, output_stride, downsample, deform)
+    net = _backbone(backbone, width, output_stride, downsample, deform, stem=stem, variant=variant)
     extra = _aux(net, classes, aux)
-    if head is None:
-        return FPN(net, _fpn_head(net, classes), aux=extra)
-    return SegmentationNet(net, head(net.channels[-1], classes), aux=extra)
+    if head is None and variant == "paper" and not align_corners:
+        return FPN(net, _fpn_head(net, classes, width), aux=extra)
+    return assemble(net, head, extra, classes=classes, variant=variant, align_corners=align_corners)
 
 
 def _hierarchical(
@@ -78,18 +92,19 @@ def _hierarchical(
     branch: Branch = "block",
     downsample: Downsample = "conv",
     deform: DeformForm = "sampled",
+    stem: Stem = "single",
     dim: int = 64,
     tau: float = 0.07,
     similarity: Similarity = "cosine",
     border: Border = "zero",
     assignment: Assignment = "soft",
 ) -> HCSegmentationNet:
-    net = _backbone(backbone, width, 32, downsample, deform)
+    net = _backbone(backbone, width, 32, downsample, deform, stem=stem)
     options = ClusterOptions(tau, similarity, border, assignment)
     clustering = HierarchicalClustering(net.channels, level=level, branch=branch, dim=dim, options=options)
     extra = _aux(net, classes, aux)
     if head is None:
-        return HCFPN(net, _fpn_head(net, classes), clustering, aux=extra)
+        return HCFPN(net, _fpn_head(net, classes, width), clustering, aux=extra)
     return HCSegmentationNet(net, head(net.channels[-1], classes), clustering, aux=extra)
 
 
@@ -149,40 +164,55 @@ ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module
     "hcpspnet": (hcpspnet, _hierarchical),
     "hcdeeplabv3": (hcdeeplabv3, _hierarchical),
 }
-"""Name -> (builder, the function whose keyword arguments are its options)."""
+"""Name before `_<backbone>` -> (builder, the function whose keyword arguments are its options)."""
+
+WHOLE: dict[str, Callable[..., nn.Module]] = {"ssn": ssn, "hcssn": hcssn, "dorn": dorn, "hcdorn": hcdorn}
+"""Name without a backbone -> builder. DORN's backbone, ResNet-101 in the paper, is an option."""
 
 
 def names() -> list[str]:
     """Every buildable name."""
-    return [f"{architecture}_{backbone}" for architecture in ARCHITECTURES for backbone in DEPTHS]
+    return [*(f"{architecture}_{backbone}" for architecture in ARCHITECTURES for backbone in DEPTHS), *WHOLE]
 
 
 def build(name: str, **options: Any) -> nn.Module:
     """Build a network with random weights.
 
     Args:
-        name: `<architecture>_<backbone>`, e.g. `hcfcn32_resnet18`.
-        options: keyword options of the architecture: `classes`, `width`, `aux` (auxiliary head for training),
-            `downsample` (`conv` or `dcnv2`), `deform` (how DCNv2 exports: `sampled` or `operator`); for the HC twins
-            also `level` (0-4), `branch`, `dim` (K), `tau`, `similarity`, `border`, `assignment`.
+        name: `<architecture>_<backbone>`, e.g. `hcfcn32_resnet18`; or `ssn`, `hcssn`, `dorn`, `hcdorn`.
+        options: keyword options of the architecture. Segmentation: `classes`, `width`, `aux` (auxiliary head for
+            training), `downsample` (`conv` or `dcnv2`), `deform` (how DCNv2 exports: `sampled` or `operator`), `stem`
+            (`single`, `deep` or `wide`); for the plain networks `variant` (`paper`, `mmseg` or `semseg`) and
+            `align_corners` (see `models.variants`); for the HC twins `level` (0-4), `branch`, `dim` (K), `tau`,
+            `similarity`, `border`, `assignment`. The others: see `models.ssn` and `models.dorn`.
 
     Raises:
         UsageError: an unknown name, an option the architecture does not have, or a value that is not legal; the
             message names the legal ones.
     """
-    architecture, _, backbone = name.rpartition("_")
-    if architecture not in ARCHITECTURES or backbone not in DEPTHS:
-        raise UsageError(f"architecture '{name}'", expected=f"one of {', '.join(names())}")
-    builder, signature = ARCHITECTURES[architecture]
-    legal = [p.name for p in inspect.signature(signature).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    builder, legal = _find(name)
     unknown = sorted(set(options) - set(legal))
     if unknown:
         raise UsageError(f"{name} has no option {', '.join(unknown)}", expected=f"among {', '.join(legal)}")
     _check_values(options)
     try:
-        return builder(backbone, **options)
+        return builder(**options)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
+
+
+def _find(name: str) -> tuple[Callable[..., nn.Module], list[str]]:
+    """What builds `name`, and the names of its options."""
+    architecture, _, backbone = name.rpartition("_")
+    if name in WHOLE:
+        builder = signature = WHOLE[name]
+    elif architecture in ARCHITECTURES and backbone in DEPTHS:
+        builder, signature = ARCHITECTURES[architecture]
+        builder = partial(builder, backbone)
+    else:
+        raise UsageError(f"architecture '{name}'", expected=f"one of {', '.join(names())}")
+    parameters = inspect.signature(signature).parameters.values()
+    return builder, [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
 def _check_values(options: dict[str, Any]) -> None:

@@ -1,13 +1,15 @@
 """The segmentation networks: image [B,3,H,W] -> logits [B,classes,h,w] at the decoder's own resolution.
 
 Enlargement to the image is not the network's part: training does it with `F.interpolate`, a deployed model with
-`HCArgmax`. An HC twin is the same network on an output-stride-32 backbone plus a `HierarchicalClustering`; its
+`HCArgmax`, both with half-pixel centres; a network made for the other convention (`AlignedNet`) enlarges by itself.
+An HC twin is the same network on an output-stride-32 backbone plus a `HierarchicalClustering`; its
 state dict is the plain one's plus the embeddings.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from models.clustering import Cluster, HierarchicalClustering
@@ -81,6 +83,24 @@ class HCSegmentationNet(SegmentationNet):
     def decode(self, maps: list[torch.Tensor], clusters: list[Cluster]) -> torch.Tensor:
         """Eq. 3: the prediction, decoded through all clusters."""
         return self.clustering.decode(self.predict(maps), clusters)
+
+
+class AlignedNet(SegmentationNet):
+    """A network whose prediction is enlarged with aligned corners (the original PSPNet release): logits at the image's
+    size. The original takes heights and widths of 8k + 1 alone; at others the corners are aligned all the same.
+    """
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalised float image [B,3,H,W] -> logits [B,classes,H,W]."""
+        return _align(super().forward(image), image)
+
+    def forward_with_aux(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, auxiliary = super().forward_with_aux(image)
+        return _align(logits, image), _align(auxiliary, image)
+
+
+def _align(logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
 
 
 class FPN(SegmentationNet):

@@ -1,8 +1,8 @@
 """Differentiable SLIC (Jampani et al., ECCV 2018, Algorithm 1): pixel features [B,C,H,W] -> soft superpixels.
 
 A regular grid of nh x nw cells starts the superpixels; pixel (i, j) lies in cell (i*nh // H, j*nw // W), and its nine
-candidates are the superpixels of the 3 x 3 cells around that, n = 3*(dy+1) + (dx+1), as in section 3.3. The grid belongs
-to the network, not to the image: a model of dynamic size gives the same number of superpixels at every size.
+candidates are the superpixels of the 3 x 3 cells around that, n = 3*(dy+1) + (dx+1), as in section 3.3. The grid is the
+network's, not the image's: a model of dynamic size gives the same number of superpixels at every size.
 
 All work is done cell by cell: the pixels of a cell share their candidates, so that distances are a batched product
 [P,C] @ [C,9] and the update of the centres its transpose; nothing of size pixels x superpixels or pixels x 9 x C is
@@ -38,7 +38,6 @@ class Grid(nn.Module):
     neighbours: torch.Tensor
     contributions: torch.Tensor
     inside: torch.Tensor
-    outside: torch.Tensor
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
@@ -50,12 +49,10 @@ class Grid(nn.Module):
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         own = torch.arange(rows * columns).reshape(-1, 1)
         neighbours = torch.where(inside, row * columns + column, own)
-        penalty = torch.zeros(inside.shape).masked_fill(~inside, -torch.inf)
         # Cell j is candidate 8 - n of the cell that is candidate n of j.
         self._table("contributions", neighbours * CANDIDATES + (CANDIDATES - 1 - step))
         self._table("neighbours", neighbours)
         self._table("inside", inside.float().unsqueeze(2))
-        self._table("outside", penalty.unsqueeze(1))
 
     def _table(self, name: str, values: torch.Tensor) -> None:
         self.register_buffer(name, values, persistent=False)
@@ -80,6 +77,16 @@ class Grid(nn.Module):
         pixels = pixels.permute(0, 5, 1, 3, 2, 4)
         pixels = pixels.reshape(batch, channels, self.rows * slots_down, self.columns * slots_across)
         return pixels.index_select(2, rows).index_select(3, columns)
+
+    def barred(self, filled: torch.Tensor) -> torch.Tensor:
+        """Which slots hold a pixel [N,P,1] -> [N,1,9]: -inf for candidates outside the grid or without a pixel, else 0.
+
+        Cells have no pixel where the image is smaller than the grid. A cell's own superpixel is never barred.
+        """
+        pixels = self.candidates(filled.sum(1).unsqueeze(0))[0] * self.inside
+        own = torch.arange(CANDIDATES, device=filled.device).reshape(1, 1, -1) == OWN
+        barred = (pixels.transpose(1, 2) == 0) & ~own
+        return torch.zeros_like(pixels.transpose(1, 2)).masked_fill(barred, -torch.inf)
 
     def candidates(self, centres: torch.Tensor) -> torch.Tensor:
         """Centres [B,N,C] -> the nine candidates of each cell [B,N,9,C]; outside the grid the cell's own."""
@@ -130,19 +137,19 @@ def slic_scores(features: torch.Tensor, grid: Grid, iterations: int) -> torch.Te
     pixels, filled = grid.to_cells(features)
     mean = (pixels * filled).sum(2) / filled.sum(1).clamp(min=1.0)
     offsets = torch.cat([pixels - mean.unsqueeze(2), torch.ones_like(pixels[..., :1])], 3) * filled
-    centres = mean
-    scores = _scores(offsets, centres, mean, grid)
+    barred = grid.barred(filled)
+    centres, scores = mean, _scores(offsets, grid.candidates(mean), mean, barred)
     for _ in range(iterations - 1):
         centres = _update(scores.softmax(3), offsets, centres, mean, grid)
-        scores = _scores(offsets, centres, mean, grid)
+        scores = _scores(offsets, grid.candidates(centres), mean, barred)
     return scores
 
 
-def _scores(offsets: torch.Tensor, centres: torch.Tensor, mean: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """2 F.S - |S|^2 with S relative to the cell's mean; -inf for candidates outside the grid."""
-    relative = grid.candidates(centres) - mean.unsqueeze(2)
+def _scores(offsets: torch.Tensor, candidates: torch.Tensor, mean: torch.Tensor, barred: torch.Tensor) -> torch.Tensor:
+    """2 F.S - |S|^2 with S relative to the cell's mean; -inf for candidates that are none."""
+    relative = candidates - mean.unsqueeze(2)
     terms = torch.cat([2 * relative, -relative.square().sum(3, keepdim=True)], 3)
-    return offsets @ terms.transpose(2, 3) + grid.outside
+    return offsets @ terms.transpose(2, 3) + barred
 
 
 def _update(

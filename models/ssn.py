@@ -14,6 +14,7 @@ from torch import nn
 from hc_deploy.errors import UsageError
 from hc_deploy.ops import ClusterOptions, hc_upsample
 from hc_deploy.ops.options import Assignment, Border, Similarity
+from models.checks import whole_number
 from models.clustering import Cluster, Embedding
 from models.lab import denormalised, lab_from_srgb
 from models.slic import Grid, grid_shape, slic_scores
@@ -207,7 +208,7 @@ def hcssn(
         dim: K, dimension of the embedding space. tau, similarity, border, assignment: see `ClusterOptions`.
     """
     grid = _checked_grid(superpixels, aspect, iterations, features, channels)
-    _whole("dim", dim, 1, 4096)
+    whole_number("dim", dim, 1, 4096)
     try:
         options = ClusterOptions(tau, similarity, border, assignment)
     except ValueError as error:
@@ -217,15 +218,10 @@ def hcssn(
 
 
 def _checked_grid(superpixels: int, aspect: float, iterations: int, features: int, channels: int) -> tuple[int, int]:
-    _whole("superpixels", superpixels, 1, 1_000_000)
-    _whole("iterations", iterations, 1, 1000)
-    _whole("features", features, XYLAB + 1, 4096)
-    _whole("channels", channels, 1, 4096)
+    whole_number("superpixels", superpixels, 1, 1_000_000)
+    whole_number("iterations", iterations, 1, 1000)
+    whole_number("features", features, XYLAB + 1, 4096)
+    whole_number("channels", channels, 1, 4096)
     if isinstance(aspect, bool) or not isinstance(aspect, int | float) or not 0.01 <= aspect <= 100:
         raise UsageError(f"aspect={aspect!r}", expected="width / height of the images, a number from 0.01 to 100")
     return grid_shape(superpixels, aspect)
-
-
-def _whole(option: str, value: int, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UsageError(f"{option}={value!r}", expected=f"a whole number from {least} to {most}")

@@ -20,6 +20,7 @@ from torch import nn
 import models
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.console import interruptible, option_pairs, print_line, run_app
+from hc_deploy.errors import UsageError
 from hc_deploy.evaluate.metrics import IGNORE, ConfusionMatrix
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.ops import hc_argmax
@@ -146,6 +147,8 @@ def _run(
     torch.manual_seed(recipe.seed)
     options = option_pairs(pairs)
     net = models.build(name, **options)
+    if getattr(net, "task", "segmentation") != "segmentation":
+        raise UsageError(f"{name} is for {net.task}", expected="a segmentation network: the scenes have class labels")
     if init is not None:
         _initialise(net, init)
     frames = rendered_streets(cache, first_seed=0, count=recipe.scenes, size=recipe.size)

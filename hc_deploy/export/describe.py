@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from hc_deploy.errors import DeployError
 from hc_deploy.export.checkpoint import read_checkpoint
+from hc_deploy.export.families import recognise
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
 Lines = list[tuple[str, str]]
@@ -78,6 +79,11 @@ def describe_checkpoint(path: Path) -> Lines:
         ("parts", ", ".join(f"{name} ({count})" for name, count in parts.items())),
     ]
     if info.arch is None:
+        found = recognise(checkpoint.state)
+        if found is not None:
+            return [*lines, ("family", found.describe())]
+        if set(parts) == {"backbone"}:
+            return [*lines, ("network", "a backbone alone: python -m models.train NAME --init FILE starts from it")]
         return [*lines, ("network", "not said: name it with --arch")]
     training = ", ".join(f"{name} {value}" for name, value in info.training.items() if not isinstance(value, dict))
     return [

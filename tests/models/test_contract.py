@@ -14,7 +14,7 @@ from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.torch import TorchSession
 from models.load import new_network
-from models.registry import ARCHITECTURES
+from models.registry import ARCHITECTURES, WHOLE
 
 SMALL = {"width": 4, "classes": 5}
 SYSTEMS = {
@@ -22,24 +22,24 @@ SYSTEMS = {
         f"{name}_resnet18": SMALL
         for name in ("fcn32", "atrousfcn", "fpn", "pspnet", "deeplabv3", "hcfcn32", "hcfpn", "hcpspnet", "hcdeeplabv3")
     },
+    "ssn": {"superpixels": 12, "iterations": 3, "channels": 8},
+    "hcssn": {"superpixels": 12, "iterations": 3, "channels": 8, "dim": 8},
+    "dorn": {"backbone": "resnet18", "width": 8, "intervals": 6},
+    "hcdorn": {"backbone": "resnet18", "width": 8, "intervals": 6, "dim": 8},
 }
 SIZES = [(97, 131), (64, 96), (33, 61)]
 
 
 def outputs(net, height, width, batch):
-    """What the deployed network gives (the first of its task's outputs) for a seeded normalised image."""
+    """What the network answers to a seeded normalised image, by its task."""
     image = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height))
-    task = getattr(net, "task", "segmentation")
+    answer = {"segmentation": "forward", "superpixels": "superpixels", "depth": "depth"}[net.task]
     with torch.no_grad():
-        return {
-            "segmentation": net,
-            "superpixels": getattr(net, "superpixels", None),
-            "depth": getattr(net, "depth", None),
-        }[task](image)
+        return getattr(net, answer)(image)
 
 
 def test_every_architecture_is_held_to_it():
-    assert {name.split("_")[0] for name in SYSTEMS} == set(ARCHITECTURES)
+    assert {name.split("_")[0] for name in SYSTEMS} == {*ARCHITECTURES, *WHOLE}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -50,8 +50,9 @@ def test_odd_sizes_and_batches(name):
         three = outputs(net, *size, batch=3)
         assert three.shape[0] == 3 and torch.isfinite(three.double()).all()
         image = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(size[0]))[:1]
-        if net.task == "segmentation":
-            torch.testing.assert_close(net(image), three[:1], rtol=1e-4, atol=1e-5)
+        with torch.no_grad():
+            given = net(torch.cat([image, -image])), net(image)
+        torch.testing.assert_close(given[0][:1], given[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

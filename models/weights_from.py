@@ -1,0 +1,208 @@
+"""Other people's checkpoints -> ours. A file with the names of a public code base enters; the state dict of
+our network that computes the same leaves, with the build options that make it the same.
+
+`python -m models.weights_from FILE -o OUT.safetensors` writes it as a checkpoint that every other command takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+from hc_deploy.classes import CITYSCAPES, ClassSet
+from hc_deploy.console import option_pairs, print_line, run_app
+from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, read_checkpoint, save_checkpoint
+from hc_deploy.export.families import BACKBONE, FAMILIES, Recognised, recognise, strip_parallel
+from models.foreign_keys import KEYS, OPTIONS, renamed
+from models.mmseg_meta import class_set, options_of, read_meta
+from models.resnet import ResNet
+
+AUTO = "auto"
+LEGAL = ", ".join([*FAMILIES, AUTO])
+VOC_NAMES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
+)  # fmt: skip
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def translate(checkpoint: Checkpoint, family: str, *, arch: str | None, options: dict[str, Any]) -> Checkpoint:
+    """The checkpoint under our names, its `info` saying our architecture, options and classes.
+
+    A key that no rule has stays as `KEY (no rule)`, so that `load_state` lists it. Auxiliary heads are dropped unless
+    the option `aux` asks for them.
+
+    Args:
+        family: a name of `FAMILIES`, or `auto`. arch: ours, or None for what the names say.
+        options: what the user asks for; only `aux` matters here.
+
+    Raises:
+        UsageError: an unknown family, or an architecture whose weights the family does not have.
+        DeployError: the file is of no known family, or of a network that is not built here.
+    """
+    path = checkpoint.path
+    found = _recognised(checkpoint, family)
+    family = found.family if family == AUTO and found else family
+    if found and found.architecture == BACKBONE:
+        _refuse_backbone(path, arch)
+    arch = arch or (found.arch if found and found.family == family else None)
+    if arch is None:
+        raise DeployError(f"{path}: {found.describe() if found else 'unknown names'}", expected=_loadable(family))
+    architecture = arch.rpartition("_")[0]
+    if (family, architecture) not in KEYS:
+        _refuse_architecture(path, family, arch)
+    state = _renamed_state(checkpoint, family, architecture)
+    if not options.get("aux"):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("aux.")}
+    meta = read_meta(path) if family == "mmseg" else {}
+    said = options_of(meta, architecture=architecture, path=path) if family == "mmseg" else {}
+    classes = _classes(family, meta, state)
+    info = CheckpointInfo(
+        arch=arch,
+        options={**_options_from_shapes(family, state), **OPTIONS[family], **said},
+        classes=classes.names,
+        palette=classes.palette,
+        training={"weights_from": family, "file": path.name},
+    )
+    return Checkpoint(path, info, state)
+
+
+def _recognised(checkpoint: Checkpoint, family: str) -> Recognised | None:
+    path = checkpoint.path
+    if family not in (*FAMILIES, AUTO):
+        raise UsageError(f"--weights-from {family}", expected=f"one of {LEGAL}")
+    if checkpoint.info.arch is not None:
+        raise UsageError(
+            f"{path} is a checkpoint of this project ({checkpoint.info.arch})", expected="no --weights-from for it"
+        )
+    found = recognise(checkpoint.state)
+    if found is None and family == AUTO:
+        raise DeployError(
+            f"{path}: its parameter names are of no family that is known",
+            expected="; ".join(f"{name}: {title}" for name, title in FAMILIES.items()),
+            mend=f"hc-deploy inspect {path}",
+        )
+    if found is not None and family not in (AUTO, found.family):
+        raise UsageError(
+            f"--weights-from {family}, but the parameter names of {path} are {FAMILIES[found.family]}'s",
+            expected=f"--weights-from {found.family}",
+        )
+    return found
+
+
+def _loadable(family: str) -> str:
+    return f"of {family}: " + ", ".join(name for source, name in KEYS if source == family and name != BACKBONE)
+
+
+def _refuse_backbone(path: Path, arch: str | None) -> None:
+    raise DeployError(
+        f"{path} holds a classifier: a backbone without a segmentation head",
+        expected="a segmentation network's weights; a backbone only starts a training",
+        mend=f"python -m models.weights_from {path} -o backbone.safetensors, then "
+        f"python -m models.train {arch or 'NAME'} --init backbone.safetensors -o OUT.safetensors",
+    )
+
+
+def _refuse_architecture(path: Path, family: str, arch: str) -> None:
+    twin = arch.startswith("hc")
+    raise UsageError(
+        f"--arch {arch} --weights-from {family}" + (": public files have no clustering to load" if twin else ""),
+        expected=_loadable(family),
+        mend=f"python -m models.weights_from {path} -o OUT.safetensors, then "
+        f"python -m models.train {arch} --init OUT.safetensors (starts from its backbone)"
+        if twin
+        else f"hc-deploy inspect {path}",
+    )
+
+
+def _renamed_state(checkpoint: Checkpoint, family: str, architecture: str) -> dict[str, torch.Tensor]:
+    rules = KEYS[family, architecture]
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in zip(strip_parallel(checkpoint.state), checkpoint.state.values(), strict=True):
+        ours = renamed(name, rules)
+        if ours is not None:
+            state[ours] = tensor
+    return state
+
+
+def _options_from_shapes(family: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """`classes`, `width` and mmsegmentation's stem (ResNetV1c or the single convolution), where the shapes say."""
+    options: dict[str, Any] = {}
+    classifier, first = state.get("head.classify.weight"), state.get("backbone.layer1.0.conv1.weight")
+    if classifier is not None and classifier.ndim:
+        options["classes"] = classifier.shape[0]
+    if first is not None and first.ndim and first.shape[0] != 64:
+        options["width"] = first.shape[0]
+    if family == "mmseg" and "backbone.deep_stem.0.weight" in state:
+        options["stem"] = "deep"
+    return options
+
+
+def _classes(family: str, meta: dict[str, Any], state: dict[str, torch.Tensor]) -> ClassSet:
+    """The file's own names; else those of the data set a release of so many classes is of; else none (numbered)."""
+    classifier = state.get("head.classify.weight")
+    count = classifier.shape[0] if classifier is not None and classifier.ndim else 0
+    if family == "mmseg":
+        return class_set(meta)
+    if count == len(VOC_NAMES):
+        return ClassSet(VOC_NAMES, tuple(_voc_colour(index) for index in range(count)))
+    return CITYSCAPES if family == "semseg" else ClassSet((), ())
+
+
+def _voc_colour(index: int) -> tuple[int, int, int]:
+    """PASCAL VOC's colour map: bit 3k + c of the class is bit 7 - k of channel c."""
+    red, green, blue = (sum((index >> (3 * k + c) & 1) << (7 - k) for k in range(3)) for c in range(3))
+    return red, green, blue
+
+
+def load_backbone(checkpoint: Checkpoint, found: Recognised) -> nn.Module:
+    """A classifier's backbone as a module whose parameters are `backbone.*`; its classifier is dropped.
+
+    Raises:
+        DeployError: it does not fit.
+    """
+    assert found.backbone is not None
+    state = _renamed_state(checkpoint, found.family, BACKBONE)
+    holder = nn.Module()
+    holder.backbone = ResNet(found.backbone, width=_options_from_shapes(found.family, state).get("width", 64))
+    load_state(holder, Checkpoint(checkpoint.path, CheckpointInfo(), state), arch=f"a {found.backbone} backbone")
+    return holder
+
+
+@app.command()
+def main(
+    file: Annotated[Path, typer.Argument(help="Somebody else's checkpoint: .pth, .pt or .safetensors.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write (.safetensors).")],
+    arch: Annotated[str | None, typer.Option(help="Architecture, e.g. pspnet_resnet101 [what the names say].")] = None,
+    weights_from: Annotated[str, typer.Option(help=f"Whose file it is: {LEGAL}.")] = AUTO,
+    option: Annotated[list[str] | None, typer.Option("--option", help="Build option NAME=VALUE, repeatable.")] = None,
+) -> None:
+    """Write somebody else's weights as a checkpoint of this project."""
+    from models.load import load_network
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"-o {output}", expected="a name that ends in .safetensors")
+    checkpoint = read_checkpoint(file)
+    found = _recognised(checkpoint, weights_from)
+    if found and found.architecture == BACKBONE and found.backbone and arch is None:
+        net = load_backbone(checkpoint, found)
+        training = {"weights_from": found.family, "file": file.name}
+        save_checkpoint(output, net, CheckpointInfo(classes=(), palette=(), training=training))
+        print_line(f"{output}: backbone {found.backbone}, no head")
+        print_line(f"next: python -m models.train hcfcn32_{found.backbone} --init {output} -o OUT.safetensors")
+        return
+    net, spec = load_network(file, arch=arch, options=option_pairs(option or []), weights_from=weights_from)
+    training = {"weights_from": found.family if found else weights_from, "file": file.name}
+    info = CheckpointInfo(spec.arch, spec.options, spec.classes, spec.palette, spec.mean, spec.std, training)
+    save_checkpoint(output, net, info)
+    print_line(f"{output}: {spec.arch}, {len(spec.classes)} classes, {spec.options}")
+    print_line(f"next: python export.py {output} -o DIR")
+
+
+if __name__ == "__main__":
+    run_app(app)
