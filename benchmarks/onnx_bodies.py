@@ -89,12 +89,16 @@ def _runner(model: bytes, shapes: dict[str, tuple[int, ...]], threads: int) -> R
 
 
 def interleaved(runs: dict[str, Run], rounds: int, warmup: int) -> dict[str, list[int]]:
-    """Nanoseconds of each run in each round; the order is shuffled from round to round."""
+    """Nanoseconds of each run in each round; the order is shuffled from round to round.
+
+    Each timed run follows an untimed one of the same model: the threads of the session before it still spin.
+    """
     order, rng = list(runs), np.random.default_rng(0)
     samples: dict[str, list[int]] = {name: [] for name in runs}
     for number in range(warmup + rounds):
         rng.shuffle(order)
         for name in order:
+            runs[name]()
             start = time.perf_counter_ns()
             runs[name]()
             if number >= warmup:
