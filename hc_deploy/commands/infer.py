@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.options import Alpha, LegendOption, Model, Provider, Superpixels, Threads
+from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
 from hc_deploy.console import interruptible, print_line, print_note
@@ -29,9 +29,10 @@ def infer(
     threads: Threads = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
+    connected: Connected = False,
     legend: LegendOption = True,
 ) -> None:
-    """Segment images: an overlay and a map of class ids for each.
+    """Run a model on images: an overlay and a map (class ids, superpixel ids or depth in millimetres) for each.
 
     An image that cannot be read is named and left out; the exit code is then 1.
     """
@@ -48,10 +49,10 @@ def infer(
         check_pictures(files, output)
         options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
         with open_session(model, provider=provider, threads=threads) as session:
-            check_model(session.spec, superpixels=superpixels)
+            check_model(session.spec, superpixels=superpixels, connected=connected)
             make_folder(output)
             times, start = StageTimes(), time.perf_counter()
-            pictures, failures = _segment(files, session, output, options, times)
+            pictures, failures = _segment(files, session, output, options, times, connected)
             seconds = time.perf_counter() - start
             if pictures:
                 _print_summary(pictures, session, times, seconds)
@@ -60,7 +61,12 @@ def infer(
 
 
 def _segment(
-    files: list[Path], session: Session, folder: Path, options: OverlayOptions, times: StageTimes
+    files: list[Path],
+    session: Session,
+    folder: Path,
+    options: OverlayOptions,
+    times: StageTimes,
+    connected: bool,
 ) -> tuple[list[Picture], list[DeployError]]:
     from hc_deploy.video.images import read_image
     from hc_deploy.video.pipeline import segment_picture
@@ -76,7 +82,9 @@ def _segment(
                 failures.append(error)
                 continue
             times.add("read", time.perf_counter() - start)
-            pictures.append(segment_picture(file, image, session, folder, options=options, times=times))
+            pictures.append(
+                segment_picture(file, image, session, folder, options=options, times=times, connected=connected)
+            )
             step()
     return pictures, failures
 
@@ -84,11 +92,13 @@ def _segment(
 def _print_summary(pictures: list[Picture], session: Session, times: StageTimes, seconds: float) -> None:
     for picture in pictures:
         height, width = picture.size
-        print_line(f"{picture.source} ({width}x{height}): {picture.overlay}, {picture.labels.name}")
+        words = f"; {picture.words}" if picture.words else ""
+        print_line(f"{picture.source} ({width}x{height}): {picture.overlay}, {picture.labels.name}{words}")
     print_line()
-    for line in share_lines(session.spec.classes, [picture.shares for picture in pictures]):
-        print_line(line)
-    print_line()
+    if session.spec.classes:
+        for line in share_lines(session.spec.classes, [picture.shares for picture in pictures]):
+            print_line(line)
+        print_line()
     print_line(rate_line(times, seconds, unit="images", engine=session.provider))
     print_line()
     for line in stage_lines(times, seconds):

@@ -13,3 +13,4 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of the mod
 Alpha = Annotated[float, typer.Option(min=0.0, max=1.0, help="Strength of the class colours: 0 the frame, 1 colours.")]
 Superpixels = Annotated[bool, typer.Option("--superpixels", help="Draw superpixel boundaries in yellow.")]
 LegendOption = Annotated[bool, typer.Option("--legend/--no-legend", help="List the classes in sight.")]
+Connected = Annotated[bool, typer.Option("--connected", help="Superpixel models: make each id one region.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.options import Alpha, LegendOption, Model, Provider, Superpixels, Threads
+from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
 from hc_deploy.console import INTERRUPTED, interruptible, print_line, print_note
@@ -35,7 +35,8 @@ def video(
     threads: Threads = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
-    labels: Annotated[Path | None, typer.Option(help="Also write class ids as DIR/000000.png, ...")] = None,
+    connected: Connected = False,
+    labels: Annotated[Path | None, typer.Option(help="Also write the maps as DIR/000000.png, ...")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     legend: LegendOption = True,
 ) -> None:
@@ -57,8 +58,8 @@ def video(
             target = named or parse_target(f"{opened.info.name}_segmented.mp4")
             check_apart(opened.path, target, labels)
             with open_session(model, provider=provider, threads=threads) as session:
-                check_model(session.spec, superpixels=superpixels)
-                run = _Run(opened, session, target, options, labels, max_frames)
+                check_model(session.spec, superpixels=superpixels, connected=connected)
+                run = _Run(opened, session, target, options, labels, max_frames, connected)
                 run.go()
         if opened.problem is not None:
             raise opened.problem
@@ -74,6 +75,7 @@ class _Run:
     options: OverlayOptions
     labels: Path | None
     limit: int | None
+    connected: bool
 
     def go(self) -> None:
         """Segment the video with a progress bar, and print the summary; Ctrl-C prints it too and goes on upwards."""
@@ -90,7 +92,7 @@ class _Run:
             ):
                 segment_video(
                     self.source, self.session, sink, options=self.options, times=times, labels=labels,
-                    limit=self.limit, on_frame=step,
+                    limit=self.limit, connected=self.connected, on_frame=step,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if sink is None or sink.written == 0:
@@ -118,4 +120,4 @@ class _Run:
         else:
             print_line(f"{sink.path}: {shape}, {sink.format}, {played:.1f} s at {info.fps:.4g} frames/s")
         if self.labels is not None:
-            print_line(f"{self.labels}/: class ids of each frame, PNG")
+            print_line(f"{self.labels}/: map of each frame, PNG")

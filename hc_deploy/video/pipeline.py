@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hc_deploy.errors import UsageError
 from hc_deploy.runtime.session import Array, Session
+from hc_deploy.video.answers import drawer_for, in_words, stored
 from hc_deploy.video.frame import Frame
 from hc_deploy.video.images import write_png
 from hc_deploy.video.legend import class_shares
-from hc_deploy.video.overlay import Overlay, OverlayOptions
+from hc_deploy.video.overlay import OverlayOptions
 from hc_deploy.video.sinks import FolderSink, Sink, Target
 from hc_deploy.video.sources import Source
 from hc_deploy.video.stages import draw, infer, read
@@ -41,27 +44,34 @@ def segment_video(
     times: StageTimes,
     labels: FolderSink | None = None,
     limit: int | None = None,
+    connected: bool = False,
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
     """Read, segment, draw and write at most `limit` frames; `on_frame` is called after each."""
     frames = read(source, times, limit=limit)
-    for drawn in draw(infer(frames, session, times), Overlay(session.spec, options), times):
+    answers = infer(frames, session, times, connected=connected)
+    for drawn in draw(answers, drawer_for(session.spec, options), times):
         with times.measure("write"):
             sink.write(drawn.image)
             if labels is not None:
-                labels.write(drawn.labels)
+                labels.write(stored(drawn.labels, session.spec.task))
         on_frame()
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image's outputs. shares: float64 [classes], the share of the pixels of each class; size: (height, width)."""
+    """One image's outputs.
+
+    shares: float64 [classes], the share of the pixels of each class. size: (height, width). words: what an answer
+    without classes comes to.
+    """
 
     source: Path
     overlay: Path
     labels: Path
     size: tuple[int, int]
     shares: Array
+    words: str
 
 
 def output_names(image: Path, folder: Path) -> tuple[Path, Path]:
@@ -86,17 +96,26 @@ def check_pictures(images: list[Path], folder: Path) -> None:
 
 
 def segment_picture(
-    source: Path, image: Array, session: Session, folder: Path, *, options: OverlayOptions, times: StageTimes
+    source: Path,
+    image: Array,
+    session: Session,
+    folder: Path,
+    *,
+    options: OverlayOptions,
+    times: StageTimes,
+    connected: bool = False,
 ) -> Picture:
-    """Segment one image (uint8 BGR [H,W,3], any size) and write its overlay and its class ids (uint8, one channel)."""
+    """Segment one image (uint8 BGR [H,W,3], any size) and write its overlay and its answer (PNG of one channel)."""
     overlay_path, labels_path = output_names(source, folder)
-    (drawn,) = draw(infer([Frame(0, 0.0, image)], session, times), Overlay(session.spec, options), times)
+    answers = infer([Frame(0, 0.0, image)], session, times, connected=connected)
+    (drawn,) = draw(answers, drawer_for(session.spec, options), times)
+    task, classes = session.spec.task, len(session.spec.classes)
     with times.measure("write"):
         write_png(overlay_path, drawn.image)
-        write_png(labels_path, drawn.labels)
+        write_png(labels_path, stored(drawn.labels, task))
     height, width = drawn.labels.shape
-    shares = class_shares(drawn.labels, len(session.spec.classes))
-    return Picture(source, overlay_path, labels_path, (height, width), shares)
+    shares = class_shares(drawn.labels, classes) if classes else np.zeros(0)
+    return Picture(source, overlay_path, labels_path, (height, width), shares, in_words(drawn.labels, task))
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.evaluate.superpixels import enforce_connectivity
 from hc_deploy.runtime.image import prepare, restore
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.spec import ModelSpec
+from hc_deploy.video.answers import ANSWERS, Drawer
 from hc_deploy.video.frame import Frame
-from hc_deploy.video.overlay import Overlay
 from hc_deploy.video.timing import StageTimes
 
 EXPORT = "python export.py CHECKPOINT -o DIR"
@@ -26,7 +27,9 @@ EXPORT = "python export.py CHECKPOINT -o DIR"
 class Segmented:
     """A frame and what the model says of it, at the frame's size.
 
-    labels: uint8 [H,W], a class id a pixel. superpixels: int32 [H,W], or None where the model gives none.
+    labels: the answer of the model's task, [H,W] (`hc_deploy.video.answers`): class ids uint8, superpixel ids int32 or
+        metres float32.
+    superpixels: int32 [H,W], or None where the model gives none.
     """
 
     frame: Frame
@@ -36,26 +39,28 @@ class Segmented:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A frame's labels (uint8 [H,W]) and the picture to show (uint8 BGR [H,W,3])."""
+    """A frame's answer ([H,W], as in `Segmented`) and the picture to show (uint8 BGR [H,W,3])."""
 
     frame: Frame
     labels: Array
     image: Array
 
 
-def check_model(spec: ModelSpec, *, superpixels: bool) -> None:
+def check_model(spec: ModelSpec, *, superpixels: bool, connected: bool = False) -> None:
     """Refuse a model that cannot be shown frame by frame, before any work is done.
 
     Raises:
         UsageError: superpixel boundaries are asked of a model that does not give them.
-        DeployError: it is for another task, gives no labels, or its batch is fixed to more than one frame.
+        DeployError: it does not give its task's answer, or its batch is fixed to more than one frame.
     """
-    if spec.task != "segmentation":
-        raise DeployError(f"a model for {spec.task}", expected="a segmentation model, which gives labels")
-    if "labels" not in spec.outputs:
+    if ANSWERS[spec.task] not in spec.outputs:
         raise DeployError(
-            f"a model with the outputs {', '.join(spec.outputs)}", expected="labels", mend=f"{EXPORT} --outputs labels"
+            f"a model with the outputs {', '.join(spec.outputs)}",
+            expected=ANSWERS[spec.task],
+            mend=f"{EXPORT} --outputs {ANSWERS[spec.task]}",
         )
+    if connected and spec.task != "superpixels":
+        raise UsageError(f"--connected with a model for {spec.task}", expected="a superpixel model (ssn, hcssn)")
     if superpixels and "superpixels" not in spec.outputs:
         raise UsageError(
             f"--superpixels with a model whose outputs are {', '.join(spec.outputs)}",
@@ -84,8 +89,14 @@ def read(frames: Iterable[Frame], times: StageTimes, *, limit: int | None = None
         count += 1
 
 
-def infer(frames: Iterable[Frame], session: Session, times: StageTimes) -> Iterator[Segmented]:
-    """Run the model on each frame. `fetch` includes bringing the maps to the frame's size."""
+def infer(
+    frames: Iterable[Frame], session: Session, times: StageTimes, *, connected: bool = False
+) -> Iterator[Segmented]:
+    """Run the model on each frame. `fetch` includes bringing the maps to the frame's size.
+
+    connected: relabel the ids of a superpixel model so that each is one region.
+    """
+    answer = ANSWERS[session.spec.task]
     for frame in frames:
         with times.measure("prepare"):
             images = prepare([frame.image], session.spec)
@@ -96,12 +107,14 @@ def infer(frames: Iterable[Frame], session: Session, times: StageTimes) -> Itera
         with times.measure("fetch"):
             outputs = session.fetch()
             size = (frame.image.shape[0], frame.image.shape[1])
-            labels = restore(outputs["labels"][0], size)
+            labels = restore(outputs[answer][0], size)
             ids = restore(outputs["superpixels"][0], size) if "superpixels" in outputs else None
+            if connected:
+                labels = enforce_connectivity(labels)
         yield Segmented(frame, labels, ids)
 
 
-def draw(results: Iterable[Segmented], overlay: Overlay, times: StageTimes) -> Iterator[Drawn]:
+def draw(results: Iterable[Segmented], overlay: Drawer, times: StageTimes) -> Iterator[Drawn]:
     """Draw the overlay of each frame."""
     for result in results:
         with times.measure("draw"):
