@@ -185,7 +185,10 @@ def _summary(model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tupl
     print_line(f"  nodes     {len(model.proto.graph.node)}, of them custom: {shown}")
     print_line(f"  parity    {fidelity.summary()}")
     print_line(f"  time      {seconds[0]:.1f} s export, {seconds[1]:.1f} s verification")
-    follow = f"hc-deploy video {path} VIDEO -o out.mp4" if "labels" in spec.outputs else f"hc-deploy inspect {path}"
+    if spec.outputs == ("logits",):
+        follow = f"hc-deploy inspect {path}"
+    else:
+        follow = f"hc-deploy video {path} VIDEO -o out.mp4, or hc-deploy infer {path} IMAGES -o DIR"
     print_line(f"next: {follow}")
 
 
