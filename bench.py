@@ -176,7 +176,7 @@ def _open(name: str, path: Path, provider: Provider, threads: int | None) -> Ses
         raise MissingDependencyError(
             f"{path} is a checkpoint and needs torch ({error})",
             expected="torch",
-            mend="pip install 'hc-deploy[export]'",
+            mend="pip install torch onnx onnxscript safetensors",
         ) from None
     if provider is Provider.CUDA and not torch.cuda.is_available():
         raise MissingDependencyError(f"this torch {torch.__version__} finds no GPU", expected="torch with CUDA")

@@ -118,8 +118,9 @@ def _check(input_kind: str, checkpoint: Path | None, arch: str | None, random_in
 
 def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
     legal = OUTPUTS[task]
-    wanted = tuple(name for name in legal if name in text.split(",")) if text is not None else legal[:1]
-    if text is not None and sorted(wanted) != sorted(text.split(",")):
+    asked = [name.strip() for name in text.split(",")] if text is not None else [legal[0]]
+    wanted = tuple(name for name in legal if name in asked)
+    if sorted(wanted) != sorted(asked):
         raise UsageError(f"--outputs {text}", expected=f"each of {', '.join(legal)} at most once")
     if task == "segmentation" and not {"labels", "logits"} & set(wanted):
         raise UsageError(f"--outputs {text}", expected="labels or logits among them")
@@ -155,7 +156,7 @@ def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, i
     """Gate: the file at `path` gives in ONNX Runtime what the network gives in torch."""
     from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
     from hc_deploy.evaluate.parity_images import parity_images
-    from hc_deploy.export.diagnose import describe, divergences
+    from hc_deploy.export.diagnose import describe, divergences, worst
     from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
     from hc_deploy.runtime import open_session
     from hc_deploy.runtime.torch import TorchSession
@@ -165,9 +166,9 @@ def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, i
     with OnnxUnderTest(model, path, open_session) as candidate:
         fidelity = measure_fidelity(reference, candidate, parity_images(spec, size=size))
         if fidelity.failures():
-            image = next(parity_images(spec, size=size))
-            cause = describe(divergences(model, image, candidate.run_proto))
-            require_fidelity(fidelity, candidate=spec.arch, cause=cause)
+            images = parity_images(spec, size=size)
+            found = max((divergences(model, image, candidate.run_proto) for image in images), key=worst)
+            require_fidelity(fidelity, candidate=spec.arch, cause=describe(found))
     return fidelity
 
 

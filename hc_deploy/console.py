@@ -39,6 +39,9 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:  # standard output on a full disk, say; files of ours raise DeployErrors
+        print_note(f"error: {error}")
+        sys.exit(1)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def describe(path: Path) -> Lines:
         raise MissingDependencyError(
             f"reading {path} needs more than running it: {error}",
             expected="the export extra",
-            mend="pip install 'hc-deploy[export]'",
+            mend="pip install torch onnx onnxscript safetensors",
         ) from None
     return lines + (describe_onnx(path) if path.suffix == ".onnx" else describe_checkpoint(path))
 

@@ -61,19 +61,19 @@ def examine() -> list[Finding]:
     """All findings, in the order of the pipeline."""
     return [
         _machine(),
-        _package("numpy", "numpy", "everything", "pip install hc-deploy", required=True),
-        _package("opencv-python", "cv2", "frames and videos", "pip install hc-deploy", required=True),
+        _package("numpy", "numpy", "everything", "pip install numpy", required=True),
+        _package("opencv-python", "cv2", "frames and videos", "pip install opencv-python", required=True),
         *_onnxruntime(),
         *_codecs(),
         *(
-            _package(name, module, "export", "pip install 'hc-deploy[export]'")
+            _package(name, module, "export", "pip install torch onnx onnxscript safetensors")
             for name, module in (
                 ("torch", "torch"), ("onnx", "onnx"), ("onnxscript", "onnxscript"), ("safetensors", "safetensors"),
             )
         ),
         _gpu(),
-        _package("tensorrt", "tensorrt", "TensorRT engines", "pip install 'hc-deploy[tensorrt]'"),
-        _package("pycuda", "pycuda", "TensorRT engines", "pip install 'hc-deploy[tensorrt]'"),
+        _package("tensorrt", "tensorrt", "TensorRT engines", "pip install tensorrt pycuda"),
+        _package("pycuda", "pycuda", "TensorRT engines", "pip install tensorrt pycuda"),
     ]  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def _codecs() -> list[Finding]:
     try:
         from hc_deploy.video.sinks import CODECS
     except ImportError as error:
-        return [Finding("video", Status.BROKEN, str(error), "videos", False, "pip install hc-deploy")]
+        return [Finding("video", Status.BROKEN, str(error), "videos", False, "pip install opencv-python")]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for suffix in CODECS:

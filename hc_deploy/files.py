@@ -30,6 +30,8 @@ def require_file(path: Path, *, what: str) -> Path:
     """`path` itself when it is a readable, non-empty file; otherwise a DeployError that names `what` was expected."""
     if path.is_dir():
         raise DeployError(f"{path} is a folder", expected=what, mend="name a file in it")
+    if path.exists() and not path.is_file():
+        raise DeployError(f"{path} is a device, pipe or socket", expected=what)
     if not path.exists():
         raise DeployError(f"{path} does not exist", expected=what, mend=f"ls {path.parent}")
     if not os.access(path, os.R_OK):
@@ -44,9 +46,9 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        file = next(part for part in (path, *path.parents) if part.is_file())
+        file = next(part for part in (path, *path.parents) if part.exists() and not part.is_dir())
         raise DeployError(
-            f"cannot write into {path}: {file} is a file", expected="a folder", mend="another output with -o"
+            f"cannot write into {path}: {file} is no folder", expected="a folder", mend="another output with -o"
         ) from None
     except OSError as error:
         raise _write_error(path, error) from None
@@ -62,8 +64,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The parent folder is created. OSErrors inside the block become DeployErrors that name `path`.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DeployError(f"cannot write {path}: it is a folder", expected="a file name", mend=f"-o {path}/NAME")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, pipe or socket"
+        raise DeployError(f"cannot write {path}: it is {kind}", expected="a file name", mend="another output with -o")
     make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

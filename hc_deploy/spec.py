@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, UsageError
 
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1
@@ -62,11 +63,20 @@ class ModelSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.palette) != len(self.classes):
-            raise DeployError(
-                f"a palette of {len(self.palette)} colours for {len(self.classes)} classes",
-                expected="one colour a class",
-            )
+        check_classes(self.classes, self.palette)
+        check_normalisation(self.mean, self.std)
+        sides = (self.batch, self.height, self.width)
+        for name, fine, expected in (
+            ("arch", isinstance(self.arch, str), "a name"),
+            ("task", self.task in OUTPUTS, f"one of {', '.join(OUTPUTS)}"),
+            ("input", self.input in INPUT_KINDS, f"one of {', '.join(INPUT_KINDS)}"),
+            ("outputs", bool(self.outputs) and set(self.outputs) <= set(OUTPUTS.get(self.task, ())), "the task's"),
+            ("batch, height or width", all(side is None or _whole(side, 1) for side in sides), "None or 1 and more"),
+            ("level", _whole(self.level, 0), "a whole number from 0"),
+            ("options", isinstance(self.options, dict), "names and values"),
+        ):
+            if not fine:
+                raise DeployError(f"a model spec whose {name} cannot be used: {self}"[:300], expected=expected)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -99,16 +109,46 @@ class ModelSpec:
             raise DeployError(
                 f"{source}: model spec with the fields {sorted(fields)}", expected=f"{sorted(known)}", mend=export
             )
-        for name in ("classes", "outputs", "mean", "std"):
-            if name in fields:
-                fields[name] = tuple(fields[name])
-        fields["palette"] = tuple(tuple(colour) for colour in fields["palette"])
-        return cls(**fields)
+        try:
+            for name in {"classes", "outputs", "mean", "std"} & set(fields):
+                fields[name] = sequence(fields[name])
+            fields["palette"] = tuple(sequence(colour) for colour in sequence(fields["palette"]))
+            return cls(**fields)
+        except (TypeError, DeployError) as error:
+            raise DeployError(f"{source}: {error}", mend=export) from None
+
+
+def sequence(value: object) -> tuple[Any, ...]:
+    """A JSON list as a tuple; TypeError for anything else (a string would pass for a list of letters)."""
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} where a list belongs"[:200])
+    return tuple(value)
+
+
+def check_classes(names: tuple[str, ...], palette: tuple[tuple[int, int, int], ...]) -> None:
+    """DeployError unless there is one string and one RGB triple of 0..255 a class."""
+    triples = all(len(colour) == 3 and all(_whole(part, 0) and part < 256 for part in colour) for colour in palette)
+    if len(palette) != len(names) or not triples or not all(isinstance(name, str) for name in names):
+        raise DeployError(
+            f"{len(names)} class names with {len(palette)} colours, or names and colours of a wrong kind",
+            expected="a name and three whole numbers from 0 to 255 for each class",
+        )
+
+
+def check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """DeployError unless both are three finite numbers, those of `std` positive."""
+    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (*mean, *std))
+    if len(mean) != 3 or len(std) != 3 or not numbers or min(std) <= 0:
+        raise DeployError(f"mean {mean} and std {std}", expected="three finite numbers each, std above 0")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """'512x1024' -> (512, 1024): height first, then width, both positive."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise DeployError(f"size '{text}'", expected="HEIGHTxWIDTH in pixels, e.g. 512x1024")
+        raise UsageError(f"size '{text}'", expected="HEIGHTxWIDTH in pixels, e.g. 512x1024")
     return int(parts[0]), int(parts[1])

@@ -20,6 +20,8 @@ from models.weights_from import translate
 
 PROBE_SIZE = 64
 NO_CLASSES = ClassSet((), ())
+METHODS: dict[Task, str] = {"segmentation": "forward", "superpixels": "superpixels", "depth": "depth"}
+CLUSTERS = "forward_with_clusters"
 
 
 def load_network(
@@ -64,7 +66,7 @@ def new_network(
     """
     torch.manual_seed(seed)
     net = (_from_factory(arch, options) if ":" in arch else build(arch, **options)).eval()
-    task: Task = getattr(net, "task", "segmentation")
+    task = _checked_task(net, arch)
     info = info or CheckpointInfo()
     classes = _fitting_classes(info, _count_classes(net, arch)) if task == "segmentation" else NO_CLASSES
     spec = ModelSpec(
@@ -81,17 +83,29 @@ def new_network(
     return net, spec
 
 
+def _checked_task(net: nn.Module, arch: str) -> Task:
+    """The network's task, where it has what that task needs."""
+    task, level = getattr(net, "task", "segmentation"), getattr(net, "level", 0)
+    if task not in METHODS or not callable(getattr(net, METHODS[task], None)):
+        raise UsageError(
+            f"{arch} has the task {task!r}", expected=", ".join(f"{t} (method {m})" for t, m in METHODS.items())
+        )
+    if not isinstance(level, int) or (level > 0 and task == "segmentation" and not hasattr(net, CLUSTERS)):
+        raise UsageError(f"{arch} has the level {level!r}", expected=f"a whole number, with the method {CLUSTERS}")
+    return task
+
+
 def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
     module_name, _, factory_name = arch.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
         net = factory(**options)
-    except (ImportError, AttributeError, TypeError) as error:
+    except (Exception, SystemExit) as error:  # a user's module may do anything
         raise UsageError(
-            f"--arch {arch}: {error}",
+            f"--arch {arch}: {type(error).__name__}: {error}",
             expected="package.module:factory, importable from this folder, which takes the given options",
-        ) from None
+        ) from error
     finally:
         sys.path.pop(0)
     if not isinstance(net, nn.Module):

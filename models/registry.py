@@ -197,7 +197,7 @@ def build(name: str, **options: Any) -> nn.Module:
     _check_values(options)
     try:
         return builder(**options)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(f"{name}: {error}") from None
 
 

@@ -19,9 +19,16 @@ import torch
 from torch import nn
 
 from hc_deploy.classes import CITYSCAPES
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import require_file, write_bytes
-from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD, METADATA_KEY
+from hc_deploy.spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    METADATA_KEY,
+    check_classes,
+    check_normalisation,
+    sequence,
+)
 
 CHECKPOINT_SCHEMA = 1
 KINDS = ".safetensors, .pth or .pt"
@@ -47,6 +54,14 @@ class CheckpointInfo:
     std: tuple[float, float, float] = IMAGENET_STD
     training: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_classes(self.classes, self.palette)
+        check_normalisation(self.mean, self.std)
+        if not isinstance(self.arch, str | None) or not all(isinstance(d, dict) for d in (self.options, self.training)):
+            raise DeployError(
+                "checkpoint metadata of a wrong kind", expected="arch: a name; options, training: objects"
+            )
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -57,8 +72,17 @@ class Checkpoint:
     state: dict[str, torch.Tensor]
 
 
+def check_checkpoint_name(path: Path) -> None:
+    """UsageError unless `path` is named as what `save_checkpoint` writes."""
+    if path.suffix != ".safetensors":
+        raise UsageError(
+            f"{path}", expected="a name ending in .safetensors", mend=f"-o {path.with_suffix('.safetensors')}"
+        )
+
+
 def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write `module`'s state dict and `info` as safetensors, atomically."""
+    """Write `module`'s state dict and `info` as safetensors, atomically; UsageError for another suffix."""
+    check_checkpoint_name(path)
     state = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
     metadata = {METADATA_KEY: json.dumps({"schema": CHECKPOINT_SCHEMA, **asdict(info)})}
     write_bytes(path, safetensors.torch.save(state, metadata=metadata))
@@ -102,10 +126,10 @@ def parse_info(metadata: dict[str, str], *, source: str) -> CheckpointInfo:
         if schema != CHECKPOINT_SCHEMA:
             raise DeployError(f"{source}: checkpoint metadata of schema {schema}", expected=f"{CHECKPOINT_SCHEMA}")
         for name in ("classes", "mean", "std"):
-            fields[name] = tuple(fields[name])
-        fields["palette"] = tuple(tuple(colour) for colour in fields["palette"])
+            fields[name] = sequence(fields[name])
+        fields["palette"] = tuple(sequence(colour) for colour in sequence(fields["palette"]))
         return CheckpointInfo(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, DeployError) as error:
         raise DeployError(
             f"{source}: its '{METADATA_KEY}' metadata cannot be read ({error})",
             expected="metadata written by hc_deploy.export.checkpoint.save_checkpoint",
@@ -135,7 +159,11 @@ def _read_pickle(path: Path) -> Checkpoint:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
+    ):
         raise DeployError(f"{path} holds no state dict", expected="a dict of parameter names and tensors")
     return Checkpoint(path, CheckpointInfo(), content)
 

@@ -12,6 +12,8 @@ from hc_deploy.errors import UsageError
 from hc_deploy.ops import hc_argmax_like, hc_assign, hc_decode
 from hc_deploy.spec import ModelSpec
 
+OUTPUT_STRIDE = 32
+"""Of the coarsest map; each hierarchical level halves the stride of the finest one."""
 Clusters = list[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -22,7 +24,8 @@ class DeployedNet(nn.Module):
         net: takes a normalised float image [B,3,H,W]. By its attribute `task`:
             `segmentation` (also where it has none): `net(image)` gives logits [B,C,h,w] of any resolution. For the
             output `superpixels` it must also have `level` (int > 0) and `forward_with_clusters(image) -> (logits,
-            clusters)`, clusters being (features, seeds) pairs from coarse to fine.
+            clusters)`, clusters being (features, seeds) pairs from coarse to fine, the seeds of the first at output
+            stride 32.
             `superpixels`: `net.superpixels(image)` gives ids, int32 [B,H,W].
             `depth`: `net.depth(image)` gives metres, float32 [B,H,W].
         spec: input kind, normalisation and outputs.
@@ -69,16 +72,19 @@ class DeployedNet(nn.Module):
         if "labels" in self.spec.outputs:
             made["labels"] = hc_argmax_like(logits, x).to(torch.uint8)
         if "superpixels" in self.spec.outputs:
-            made["superpixels"] = superpixel_ids(clusters, x)
+            made["superpixels"] = superpixel_ids(clusters, x, stride=OUTPUT_STRIDE >> self.spec.level)
         return tuple(made[name] for name in self.spec.outputs)
 
 
-def superpixel_ids(clusters: Clusters, image: torch.Tensor) -> torch.Tensor:
+def superpixel_ids(clusters: Clusters, image: torch.Tensor, *, stride: int) -> torch.Tensor:
     """Id of the coarsest cluster that each pixel belongs to (Eq. 1 and 3), int32 [B,H,W].
 
     Ids number the cells of the coarsest seed map row by row. They are decoded through hard assignments that exclude
-    candidates outside the map, so every pixel has a cluster; below the finest clustered level the nearest pixel
-    counts. Float32 carries ids exactly up to 2^24.
+    candidates outside the map, so every pixel has a cluster; pixel (i, j) of the image then takes the id of pixel
+    (i // stride, j // stride) of the finest clustered map. Float32 carries ids exactly up to 2^24.
+
+    Args:
+        clusters: from coarse to fine. image: [B,*,H,W], its size counts. stride: output stride of the finest map.
     """
     _, seeds = clusters[0]
     height, width = seeds.shape[2], seeds.shape[3]
@@ -86,4 +92,5 @@ def superpixel_ids(clusters: Clusters, image: torch.Tensor) -> torch.Tensor:
     ids = ids.expand(image.shape[0], 1, height, width)
     for features, seeds in clusters:
         ids = hc_decode(ids, hc_assign(features, seeds, border="exclude", assignment="hard"))
-    return F.interpolate(ids, size=image.shape[2:], mode="nearest")[:, 0].to(torch.int32)
+    enlarged = F.interpolate(ids, scale_factor=float(stride), mode="nearest")
+    return enlarged[:, 0, : image.shape[2], : image.shape[3]].to(torch.int32)

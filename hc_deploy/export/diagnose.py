@@ -75,14 +75,19 @@ def divergences(
     return found
 
 
+def worst(found: list[Divergence]) -> float:
+    """The largest error of all values; 0 where none was compared."""
+    return max((entry.error for entry in found), default=0.0)
+
+
 def describe(found: list[Divergence]) -> str:
     """One line that names the first operator that differs and the worst one."""
     off = [entry for entry in found if not entry.error <= TOLERANCE]
     if not off:
         return "no single operator differs: the error builds up slowly"
-    worst = max(off, key=lambda entry: entry.error)
-    text = f"worst operator: {worst.operator} ('{worst.value}', error {worst.error:.1e} of its range)"
-    if off[0] != worst:
+    most = max(off, key=lambda entry: entry.error)
+    text = f"worst operator: {most.operator} ('{most.value}', error {most.error:.1e} of its range)"
+    if off[0] != most:
         text += f"; first to differ: {off[0].operator} ('{off[0].value}', {off[0].error:.1e})"
     return text
 

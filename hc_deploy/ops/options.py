@@ -32,7 +32,7 @@ class ClusterOptions:
     assignment: Assignment = "soft"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.tau) and self.tau > 0):
+        if not (isinstance(self.tau, int | float) and math.isfinite(self.tau) and self.tau > 0):
             raise ValueError(f"tau={self.tau!r}: expected a positive finite number")
         for name, legal in (("similarity", Similarity), ("border", Border), ("assignment", Assignment)):
             if getattr(self, name) not in get_args(legal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-INSTALL = {"cpu": "pip install 'hc-deploy[cpu]'", "cuda": "pip install 'hc-deploy[gpu]'"}
+INSTALL = {"cpu": "pip install onnxruntime", "cuda": "pip install onnxruntime-gpu"}
+THREADS_PER_CORE = 4
 WARNING_SEVERITY = 3  # errors only: ONNX Runtime's warnings are about its own optimisations
 
 
@@ -37,8 +39,9 @@ class OnnxRuntimeSession(SessionBase):
         require_file(path, what="a model.onnx made by export.py")
         if provider not in PROVIDERS:
             raise UsageError(f"provider '{provider}'", expected=f"one of {', '.join(PROVIDERS)}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"{threads} threads", expected="1 or more")
+        most = THREADS_PER_CORE * (os.cpu_count() or 1)
+        if threads is not None and not 1 <= threads <= most:
+            raise UsageError(f"{threads} threads", expected=f"1 to {most} on this machine")
         ort = import_onnxruntime()
         self._session: Any = _open(ort, path, provider, threads)
         self.spec = _spec(self._session, path)
@@ -109,4 +112,4 @@ def _spec(session: Any, path: Path) -> ModelSpec:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -115,6 +115,8 @@ def open_session(path: Path | str, *, provider: str = "cpu", threads: int | None
     path = Path(path)
     if path.is_dir() and (path / "model.onnx").exists():
         path = path / "model.onnx"
+    if not path.exists():
+        raise DeployError(f"{path} does not exist", expected="a model.onnx, or the folder that holds one")
     if path.suffix == ".onnx":
         from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
 

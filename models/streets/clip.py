@@ -1,6 +1,7 @@
 """Clips: a seed enters; frames, or an MP4 with its labels beside it, leave."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ import cv2
 
 from .scene import Frame, Scene
 
+FASTEST = 240
+
 
 def iterate_clip(seed: int, size: tuple[int, int], frames: int, fps: float) -> Iterator[Frame]:
     """The frames of a drive, `fps` to the second, from time 0."""
-    if frames < 1 or fps <= 0:
-        raise ValueError(f"frames is {frames} and fps is {fps}, expected both above 0")
+    _check_times(frames, fps)
     scene = Scene(seed, size)
     for number in range(frames):
         yield scene.render(number / fps)
@@ -38,8 +40,9 @@ def write_clip(
     movie, folder = Path(path_mp4), Path(labels_dir)
     if size[0] % 2 or size[1] % 2:
         raise ValueError(f"size is {size[0]}x{size[1]}, expected even numbers for an MP4")
-    if folder.exists() and any(entry.suffix != ".png" for entry in folder.iterdir()):
-        raise ValueError(f"{folder} holds other files than labels; name a folder of its own")
+    if folder.exists() and not all(re.fullmatch(r"\d{5}\.png", entry.name) for entry in folder.iterdir()):
+        raise ValueError(f"{folder} holds other files than labels of a clip; name a folder of its own")
+    _check_times(frames, fps)
     drive = iterate_clip(seed, size, frames, fps)
     with (
         tempfile.TemporaryDirectory(dir=movie.parent, prefix=".clip-") as beside_movie,
@@ -52,6 +55,11 @@ def write_clip(
             shutil.rmtree(folder)
         pictures.replace(folder)
         part.replace(movie)
+
+
+def _check_times(frames: int, fps: float) -> None:
+    if frames < 1 or not 0 < fps <= FASTEST:
+        raise ValueError(f"frames is {frames} and fps is {fps}, expected 1 or more, and up to {FASTEST} a second")
 
 
 def _write(movie: Path, folder: Path, drive: Iterator[Frame], size: tuple[int, int], fps: float) -> None:

@@ -1,8 +1,10 @@
 """Checkpoints: round trip, and every bad file refused with a message and nothing loaded."""
 
+import json
 import pickle
 
 import pytest
+import safetensors.torch
 import torch
 
 import models
@@ -114,3 +116,25 @@ def test_wrong_kinds(tmp_path):
     torch.save([1, 2, 3], tmp_path / "list.pth")
     with pytest.raises(DeployError, match="no state dict"):
         read_checkpoint(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"arch": 5}, {"options": "abc"}, {"training": [1]}, {"classes": "letters"}, {"mean": ["a", "b", "c"]},
+     {"std": [0, 0, 0]}, {"palette": [["red", 0, 0]]}, {"surplus": 1}],
+    ids=str,
+)  # fmt: skip
+def test_metadata_of_a_wrong_kind(saved, tmp_path, changed):
+    net, path = saved
+    with safetensors.safe_open(path, framework="pt") as file:
+        fields = json.loads(file.metadata()["hc_deploy"])
+    text = json.dumps({**fields, **changed})
+    safetensors.torch.save_file(net.state_dict(), tmp_path / "a.safetensors", metadata={"hc_deploy": text})
+    with pytest.raises(DeployError, match=r"a\.safetensors: its 'hc_deploy' metadata"):
+        read_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_keys_that_are_no_names(tmp_path):
+    torch.save({1: torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(DeployError, match="no state dict"):
+        read_checkpoint(tmp_path / "a.pth")

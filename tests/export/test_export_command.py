@@ -1,5 +1,7 @@
 """`python export.py` as a user runs it: files, messages and exit codes."""
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +80,7 @@ def test_a_network_that_answers_otherwise_once_exported_fails_the_gate(tmp_path)
         (["--random-init", "--arch", "hcpsp_resnet18"], 2, "hcpspnet_resnet18"),
         (["--random-init", "--arch", "fcn32_resnet18", "--level", "2"], 2, "classes, width"),
         (["--random-init", "--arch", "no.such:thing"], 2, "No module named"),
-        (["--random-init", "--arch", "fcn32_resnet18", "--size", "0x64"], 1, "HEIGHTxWIDTH"),
+        (["--random-init", "--arch", "fcn32_resnet18", "--size", "0x64"], 2, "HEIGHTxWIDTH"),
         (["--random-init", "--arch", "fcn32_resnet18", "--batch", "0"], 2, "batch"),
         (["--random-init", "--arch", "fcn32_resnet18", "--outputs", "depth"], 2, "labels, logits, superpixels"),
         (["--random-init", "--arch", "fcn32_resnet18", "--outputs", "labels,superpixels"], 2, "level 1 to 4"),
@@ -109,3 +111,33 @@ def test_unwritable_output(checkpoint, tmp_path):
     (tmp_path / "file").write_text("")
     result = export(checkpoint, "-o", tmp_path / "file" / "out", *SMALL)
     assert result.returncode == 1 and "cannot write" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def build(:", "SyntaxError"),
+        ("raise RuntimeError('no licence')", "no licence"),
+        ("def build(): raise KeyError('missing.yaml')", "missing.yaml"),
+        ("import sys\ndef build(): sys.exit(7)", "SystemExit: 7"),
+        ("def build(): return 3", "a torch.nn.Module"),
+        ("import torch\nclass N(torch.nn.Module):\n    task = 'banana'\ndef build(): return N()", "banana"),
+        ("import torch\nclass N(torch.nn.Module):\n    task = 'depth'\ndef build(): return N()", "method depth"),
+        (
+            "import torch\nclass N(torch.nn.Conv2d):\n    level = 2\ndef build(): return N(3, 4, 1)",
+            "forward_with_clusters",
+        ),
+    ],
+)
+def test_a_users_module_that_fails_is_one_message(body, message, tmp_path):
+    (tmp_path / "mine.py").write_text(body + "\n")
+    result = export("--random-init", "--arch", "mine:build", "-o", "out", *SMALL, cwd=tmp_path)
+    assert result.returncode == 2 and message in result.stderr
+
+
+def test_a_device_is_not_overwritten(checkpoint, tmp_path):
+    pipe = tmp_path / "model.onnx"
+    os.mkfifo(pipe)
+    result = export(checkpoint, "-o", tmp_path, *SMALL)
+    assert result.returncode == 1 and "device, pipe or socket" in result.stderr
+    assert stat.S_ISFIFO(pipe.stat().st_mode)

@@ -11,7 +11,7 @@ import models
 from hc_deploy.export.checkpoint import read_checkpoint
 from models.dataset import Frames, augment, normalised
 from models.load import load_network
-from models.train import AUXILIARY_WEIGHT, Recipe, objective, train
+from models.training import AUXILIARY_WEIGHT, Recipe, objective, train
 
 TINY = [
     "--steps",
@@ -47,6 +47,24 @@ def test_command_trains_and_its_checkpoint_loads(tmp_path):
     assert spec.arch == "hcpspnet_resnet18" and spec.options == {"width": 4}
     training = read_checkpoint(tmp_path / "hc.safetensors").info.training
     assert training["init"] == "base.safetensors" and 0 <= training["miou"] <= 1 and training["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["ssn", "-o", "a.safetensors"], 2, "is for superpixels"),
+        (["fcn32_resnet18", "-o", "a.pth"], 2, "a name ending in .safetensors"),
+        (["fcn32_resnet18", "-o", "/dev/null/a.safetensors"], 1, "is no folder"),
+        (["fcn32_resnet18", "-o", "a.safetensors", "--option", "classes=5"], 2, "19, those of the rendered scenes"),
+        (["hcfcn32_resnet18", "-o", "a.safetensors", "--option", "assignment=hard"], 2, "no gradient"),
+        (["fcn32_resnet18", "-o", "a.safetensors", "--size", "8x8"], 2, "64 pixels and more"),
+        (["fcn32_resnet18", "-o", "a.safetensors", "--seed", "-1"], 2, "seed"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_work(arguments, code, message, tmp_path):
+    cache = tmp_path / "cache"
+    result = run(*arguments, "--cache", cache)
+    assert result.returncode == code and message in result.stderr and not cache.exists()
 
 
 def test_misspelt_names_are_refused_before_anything_is_rendered(tmp_path):

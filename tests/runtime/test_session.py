@@ -1,5 +1,6 @@
 """The Session contract, held by every runtime that runs here, and what `open_session` refuses."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_a_silent_fallback_is_an_error(exported, monkeypatch):
 def test_threads(exported):
     with open_session(exported[0], threads=1) as session:
         assert session._session.get_session_options().intra_op_num_threads == 1
-    with pytest.raises(UsageError, match="1 or more"):
+    with pytest.raises(UsageError, match="expected: 1 to"):
         open_session(exported[0], threads=0)
 
 
@@ -138,3 +139,34 @@ def test_bad_files(exported, tmp_path):
 def test_spec_survives_its_json():
     spec = ModelSpec(arch="a", classes=("x", "y"), palette=((1, 2, 3), (4, 5, 6)), height=3, options={"tau": 0.1})
     assert ModelSpec.from_json(spec.to_json(), source="test") == spec
+
+
+def test_more_threads_than_the_machine_can_bear_are_refused(exported):
+    with pytest.raises(UsageError, match="on this machine"):
+        open_session(exported[0], threads=100_000)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"task": "painting"},
+        {"outputs": ["depth"]},
+        {"classes": "abc"},
+        {"palette": [[0, 0, 999]] * 19},
+        {"palette": [[0, 0]] * 19},
+        {"mean": [0.1, 0.2]},
+        {"std": [0.0, 1.0, 1.0]},
+        {"mean": [float("nan")] * 3},
+        {"options": [1]},
+        {"height": "512"},
+        {"arch": 5},
+    ],
+    ids=str,
+)
+def test_metadata_of_a_wrong_kind(exported, tmp_path, changed):
+    model = onnx.load(exported[0] / "model.onnx")
+    entry = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    entry.value = json.dumps({**json.loads(entry.value), **changed})
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(DeployError, match="a.onnx"):
+        open_session(tmp_path / "a.onnx")
