@@ -77,8 +77,8 @@ def main(
 ) -> None:
     """Export a checkpoint to one verified ONNX file.
 
-    The file holds the clustering ops as nodes of the domain hc_deploy with bodies of standard operators, so it runs
-    in any ONNX runtime, and its own description, so every later command needs the file and nothing else. It is run in
+    The file holds the clustering ops as nodes of the domain hc_deploy with bodies of standard operators, for runtimes
+    without the plugin, and its own description, so every later command needs the file and nothing else. It is run in
     ONNX Runtime and compared with torch before it takes its name: exit code 3 names the operator that differs.
     """
     given = {
