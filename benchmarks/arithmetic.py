@@ -20,6 +20,13 @@ PAPER_MS = {
     "deeplabv3": 380.8, "hcdeeplabv3": 93.2,
 }  # fmt: skip
 """Table 3: ResNet-101, Quadro RTX 8000, 1024x2048."""
+OTHERS = {
+    "ssn": ((321, 481), None),
+    "hcssn": ((321, 481), None),
+    "dorn": ((257, 353), 39.1),
+    "hcdorn": ((257, 353), 20.3),
+}
+"""Superpixels and depth: the size of their data sets (BSDS500, NYU Depth v2), and Table 5's milliseconds."""
 TWINS = {"hcfcn32": "fcn32", "hcfpn": "fpn", "hcpspnet": "pspnet", "hcdeeplabv3": "deeplabv3"}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -43,6 +50,7 @@ def count(name: str, size: tuple[int, int], **options: Any) -> Count:
     from torch.utils.flop_counter import FlopCounterMode
 
     import models
+    from models.load import METHODS
 
     class Written(TorchDispatchMode):
         bytes = 0
@@ -59,7 +67,7 @@ def count(name: str, size: tuple[int, int], **options: Any) -> Count:
     _register_formulas()
     written, operations = Written(), FlopCounterMode(display=False)
     with torch.no_grad(), operations, written:
-        net(image)
+        getattr(net, METHODS[net.task])(image)  # type: ignore[index]
     return Count(sum(p.numel() for p in net.parameters()), operations.get_total_flops(), written.bytes)
 
 
@@ -88,6 +96,20 @@ def rows(backbone: str) -> list[str]:
             f"| `{name}_{backbone}` | {own.parameters / 1e6:.1f} | {own.operations / 1e9:.0f} "
             f"| {4 * own.parameters / 1e6:.0f} | {own.written / 1e9:.1f} | {bound} | {paper} |"
         )
+    return lines
+
+
+def others() -> list[str]:
+    """Markdown rows of the superpixel and depth networks, at 1024x2048 and at their data set's size."""
+    lines = []
+    for name, (size, paper) in OTHERS.items():
+        for height, width in (SIZE, size):
+            own = count(name, (height, width))
+            ms = f"{paper:.1f}" if paper and (height, width) == size else ""
+            lines.append(
+                f"| `{name}` | {height}x{width} | {own.parameters / 1e6:.2f} | {own.operations / 1e9:.1f} "
+                f"| {own.written / 1e9:.2f} | {ms} |"
+            )
     return lines
 
 
@@ -126,6 +148,14 @@ def document() -> str:
     for backbone in reversed(BACKBONES):
         parts += rows(backbone)
     parts += [
+        "",
+        "## Superpixels and depth",
+        "",
+        "From the image to ids (169 superpixels, 10 iterations) or metres; DORN on ResNet-101. Paper: Table 5.",
+        "",
+        "| network | size | parameters, million | GFLOP | written, GB | paper, ms |",
+        "|---|---|---|---|---|---|",
+        *others(),
         "",
         "## Hierarchical level",
         "",

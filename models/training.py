@@ -95,7 +95,7 @@ def validate(net: nn.Module, frames: Frames, classes: int) -> dict[str, Any]:
     return {"miou": round(matrix.mean_iou(), 4), "pixel_accuracy": round(matrix.pixel_accuracy(), 4), "iou": iou}
 
 
-def _initialise(net: nn.Module, path: Path) -> None:
+def initialise_backbone(net: nn.Module, path: Path) -> None:
     """Copy the backbone of another checkpoint, as the paper starts from ImageNet's."""
     source = read_checkpoint(path)
     backbone = {name: tensor for name, tensor in source.state.items() if name.startswith("backbone.")}
@@ -124,7 +124,7 @@ def train_network(
     net = models.build(name, **options)
     _check_trainable(name, net, options, recipe)
     if init is not None:
-        _initialise(net, init)
+        initialise_backbone(net, init)
     frames = rendered_streets(cache, first_seed=0, count=recipe.scenes, size=recipe.size)
     held_out = rendered_streets(cache, first_seed=VALIDATION_SEED, count=validation_scenes, size=recipe.size)
     start = time.monotonic()

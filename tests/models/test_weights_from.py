@@ -26,7 +26,7 @@ from hc_deploy.export.families import recognise
 from hc_deploy.ops import hc_argmax
 from models.load import load_network
 from models.mmseg_meta import class_set, options_of, read_meta
-from models.train import _initialise
+from models.training import initialise_backbone
 from models.weights_from import load_backbone, translate
 
 ROOT = Path(__file__).parents[2]
@@ -268,7 +268,7 @@ def test_a_classifier_starts_the_training_of_a_twin(tmp_path):
     assert "backbone resnet18" in run("-m", "models.weights_from", tmp_path / "resnet18.pth", "-o", out).stdout
     assert "backbone alone" in dict(describe_checkpoint(out))["network"]
     twin = models.build("hcfcn32_resnet18", width=4)
-    _initialise(twin, out)
+    initialise_backbone(twin, out)
     assert all(torch.equal(twin.state_dict()[f"backbone.{name}"], tensor) for name, tensor in state.items())
     result = run("export.py", tmp_path / "resnet18.pth", "--arch", "fcn32_resnet18", "--weights-from", "torchvision")
     assert result.returncode == 1 and "--init backbone.safetensors" in result.stderr
@@ -280,11 +280,11 @@ def test_a_segmentation_network_starts_the_training_of_a_twin(psp, tmp_path, lev
     net, spec = load_network(psp, weights_from="mmseg")
     save_checkpoint(tmp_path / "psp.safetensors", net, CheckpointInfo(arch=spec.arch, options=spec.options))
     twin = models.build("hcpspnet_resnet50", width=4, stem="deep", level=level).eval()
-    _initialise(twin, tmp_path / "psp.safetensors")
+    initialise_backbone(twin, tmp_path / "psp.safetensors")
     assert torch.equal(twin.backbone.deep_stem(picture((33, 41))), net.backbone.deep_stem(picture((33, 41))))
     assert torch.isfinite(twin(picture((33, 41)))).all()
     with pytest.raises(DeployError, match="deep_stem"):
-        _initialise(models.build("hcpspnet_resnet50", width=4), tmp_path / "psp.safetensors")
+        initialise_backbone(models.build("hcpspnet_resnet50", width=4), tmp_path / "psp.safetensors")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
