@@ -156,10 +156,11 @@ def test_time_limit_and_sizes_reach_the_measurement(fakes, invoke, tmp_path: Pat
     [
         (("a.onnx",), 1, "a.onnx does not exist"),
         (("a.safetensors",), 1, "a.safetensors does not exist"),
-        (("a.engine",), 2, "no runtime for '.engine'"),
+        (("a.engine",), 1, "a.engine does not exist"),
+        ((__file__,), 2, "no runtime for '.py'"),
         (("a.onnx", "b/a.onnx"), 2, "two models are called 'a'"),
         (("x=a.onnx", "--baseline", "a"), 2, "--baseline a"),
-        (("a.onnx", "--size", "12"), 1, "size '12'"),
+        (("a.onnx", "--size", "12"), 2, "size '12'"),
         (("a.onnx", "--rounds", "0"), 2, "rounds"),
         (("a.onnx", "--provider", "gpu"), 2, "provider"),
         ((), 2, "MODEL"),

@@ -151,7 +151,9 @@ def test_a_model_that_is_none(cli, tmp_path):
     write_movie(tmp_path / "in.avi")
     (tmp_path / "broken.onnx").write_text("not a model")
     assert "broken.onnx" in cli("video", "broken.onnx", "in.avi", code=1).stderr
+    (tmp_path / "net.safetensors").write_text("a checkpoint")
     assert "export.py" in cli("video", "net.safetensors", "in.avi", code=2).stderr
+    assert "does not exist" in cli("video", "none.onnx", "in.avi", code=1).stderr
 
 
 @pytest.mark.parametrize("out", ["out.mp4", "out.webm", "out.avi", "out.mkv"])
