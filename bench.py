@@ -16,14 +16,13 @@ from hc_deploy.bench.report import Clock, read_report
 from hc_deploy.console import INTERRUPTED, print_line, print_note, run_app
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import make_folder, require_file
-from hc_deploy.spec import parse_size
+from hc_deploy.spec import CHECKPOINTS, parse_size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hc_deploy.runtime import Session
 
-CHECKPOINTS = (".safetensors", ".pth", ".pt")
 DEFAULT_SECONDS = 60.0
 SEED = 0
 SECONDS_BETWEEN_COUNTS = 0.5

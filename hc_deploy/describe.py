@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hc_deploy.errors import MissingDependencyError, UsageError
 from hc_deploy.files import require_file
+from hc_deploy.spec import CHECKPOINTS
 
 Lines = list[tuple[str, str]]
-CHECKPOINTS = (".safetensors", ".pth", ".pt")
 KINDS = "model.onnx, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
 
 

@@ -15,6 +15,8 @@ from hc_deploy.errors import DeployError, UsageError
 
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1
+CHECKPOINTS = (".safetensors", ".pth", ".pt")
+"""Suffixes of the checkpoints that can be read."""
 
 Task = Literal["segmentation", "superpixels", "depth"]
 InputKind = Literal["uint8", "float"]

@@ -16,6 +16,7 @@ from hc_deploy.ops import ClusterOptions, hc_upsample
 from hc_deploy.ops.options import Assignment, Border, Similarity
 from models.checks import whole_number
 from models.clustering import Cluster, Embedding
+from models.heads import conv_bn_relu
 from models.lab import denormalised, lab_from_srgb
 from models.slic import Grid, grid_shape, slic_scores
 
@@ -24,12 +25,6 @@ COLOUR_SCALE, POSITION_SCALE = 0.26, 2.5
 XYLAB = 5
 SUPERPIXELS, ITERATIONS, FEATURES, CHANNELS = 169, 10, 20, 64
 """Section 4.3: trained with 169 superpixels on 208x208 crops (13x13 cells), tested with 10 iterations, 20 features."""
-
-
-def _conv_bn_relu(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
-    )
 
 
 class Scales(NamedTuple):
@@ -51,9 +46,9 @@ class SSNFeatures(nn.Module):
 
     def __init__(self, *, features: int, channels: int) -> None:
         super().__init__()
-        self.scale1 = nn.Sequential(_conv_bn_relu(XYLAB, channels), _conv_bn_relu(channels, channels))
-        self.scale2 = nn.Sequential(_conv_bn_relu(channels, channels), _conv_bn_relu(channels, channels))
-        self.scale3 = nn.Sequential(_conv_bn_relu(channels, channels), _conv_bn_relu(channels, channels))
+        self.scale1 = nn.Sequential(conv_bn_relu(XYLAB, channels, 3), conv_bn_relu(channels, channels, 3))
+        self.scale2 = nn.Sequential(conv_bn_relu(channels, channels, 3), conv_bn_relu(channels, channels, 3))
+        self.scale3 = nn.Sequential(conv_bn_relu(channels, channels, 3), conv_bn_relu(channels, channels, 3))
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.output = nn.Conv2d(3 * channels + XYLAB, features - XYLAB, 3, padding=1)
         self._initialise()

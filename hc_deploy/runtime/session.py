@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.spec import ModelSpec
+from hc_deploy.spec import CHECKPOINTS, ModelSpec
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
@@ -121,7 +121,7 @@ def open_session(path: Path | str, *, provider: str = "cpu", threads: int | None
         from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
 
         return OnnxRuntimeSession(path, provider=provider, threads=threads)
-    if path.suffix in (".safetensors", ".pth", ".pt"):
+    if path.suffix in CHECKPOINTS:
         raise UsageError(
             f"{path} is a checkpoint",
             expected="a model.onnx",
