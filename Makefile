@@ -10,10 +10,13 @@ SIZE := 512x1024
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt tests/plugins/tensorrt-10.txt tests/plugins/tensorrt-11.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# Two TensorRT runtimes side by side, whose plugin registries the tests use; neither may be on the path.
+	for major in 10 11; do $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	  --target $(VENV)/tensorrt-$$major --requirement tests/plugins/tensorrt-$$major.txt; done
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)
