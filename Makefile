@@ -6,7 +6,7 @@ DEMO := demo
 NETWORKS := hcpspnet pspnet hcfcn32 fcn32
 SIZE := 512x1024
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint plugin clean
 
 setup: $(INSTALLED)
 
@@ -43,5 +43,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The kernels and the TensorRT plugin -> hc_deploy/lib; plugins/CMakeLists.txt says what each needs. No .venv needed.
+# ARCHS="80;90" names the compute capabilities, TENSORRT_INCLUDE_DIR=/path the folder of TensorRT's headers.
+CMAKE = $(or $(wildcard $(BIN)/cmake),$(shell command -v cmake),$(error cmake was not found: pip install cmake))
+plugin:
+	@$(CMAKE) -S plugins -B build/plugins -DHC_ARCHS="$(ARCHS)" -DTENSORRT_INCLUDE_DIR="$(TENSORRT_INCLUDE_DIR)"
+	@env -u MAKEFLAGS -u MAKELEVEL $(CMAKE) --build build/plugins
+
 clean:
-	rm -rf $(DEMO) build dist .mypy_cache .ruff_cache .data
+	rm -rf $(DEMO) build dist hc_deploy/lib .mypy_cache .ruff_cache .data

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hc_deploy.cluster_options import Assignment, Border, Similarity
 from hc_deploy.errors import UsageError
 from hc_deploy.ops import ClusterOptions
-from hc_deploy.ops.options import Assignment, Border, Similarity
 from models.checks import whole_number
 from models.clustering import HierarchicalClustering
 from models.heads import bin_weights

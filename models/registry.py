@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from hc_deploy.cluster_options import Assignment, Border, Similarity
 from hc_deploy.errors import UsageError
 from hc_deploy.ops import ClusterOptions
-from hc_deploy.ops.options import Assignment, Border, Similarity
 from models.clustering import HierarchicalClustering
 from models.deform import DeformForm
 from models.dorn import dorn, hcdorn

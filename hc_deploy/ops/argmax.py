@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from hc_deploy.ops import cells, onnx_op
-from hc_deploy.ops.options import ClusterOptions
+from hc_deploy.cluster_options import ClusterOptions
+from hc_deploy.ops import cells, kernels, onnx_op
 
 
 def reference(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -28,7 +28,9 @@ def _hc_argmax(logits: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
             f"hc_argmax: got logits {tuple(logits.shape)} and like {tuple(like.shape)}, "
             "expected [B,C,h,w] and [B,*,H,W]"
         )
-    return reference(logits, (like.shape[2], like.shape[3]))
+    size = (like.shape[2], like.shape[3])
+    library = kernels.library_for(logits) if min(size) else None
+    return library.argmax(logits, size) if library else reference(logits, size)
 
 
 @_hc_argmax.register_fake

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from hc_deploy.ops import cells, onnx_op
-from hc_deploy.ops.options import Assignment, Border, ClusterOptions, Similarity
+from hc_deploy.cluster_options import Assignment, Border, ClusterOptions, Similarity
+from hc_deploy.ops import cells, kernels, onnx_op
 
 NORM_FLOOR = 1e-6
 
@@ -40,7 +40,10 @@ def _hc_assign(
     features: torch.Tensor, seeds: torch.Tensor, tau: float, similarity: str, border: str, assignment: str
 ) -> torch.Tensor:
     cells.check_sizes("hc_assign", features, seeds)
-    return reference(features, seeds, ClusterOptions(tau, similarity, border, assignment))  # type: ignore[arg-type]
+    cells.check_embeddings("hc_assign", features, seeds)
+    options = ClusterOptions(tau, similarity, border, assignment)  # type: ignore[arg-type]
+    library = kernels.library_for(features, seeds)
+    return library.assign(features, seeds, options) if library else reference(features, seeds, options)
 
 
 @_hc_assign.register_fake

@@ -27,6 +27,20 @@ def check_sizes(name: str, fine: torch.Tensor, coarse: torch.Tensor) -> None:
         )
 
 
+def check_embeddings(name: str, features: torch.Tensor, seeds: torch.Tensor) -> None:
+    """ValueError unless both have the same K: one seed channel would broadcast."""
+    if features.shape[1] != seeds.shape[1]:
+        raise ValueError(
+            f"{name}: features have {features.shape[1]} channels and seeds {seeds.shape[1]}, expected the same"
+        )
+
+
+def check_candidates(name: str, assignment: torch.Tensor) -> None:
+    """ValueError unless `assignment` has nine channels."""
+    if assignment.shape[1] != CANDIDATES:
+        raise ValueError(f"{name}: assignment has {assignment.shape[1]} candidates, expected {CANDIDATES}")
+
+
 def accumulation_dtype(tensor: torch.Tensor) -> torch.dtype:
     """float32 whatever the I/O type, except that float64 stays itself (it is the tests' truth)."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32

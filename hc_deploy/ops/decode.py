@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from hc_deploy.ops import cells, onnx_op
-from hc_deploy.ops.options import ClusterOptions
+from hc_deploy.cluster_options import ClusterOptions
+from hc_deploy.ops import cells, kernels, onnx_op
 
 
 def reference(coarse: torch.Tensor, assignment: torch.Tensor) -> torch.Tensor:
@@ -27,9 +27,9 @@ def reference(coarse: torch.Tensor, assignment: torch.Tensor) -> torch.Tensor:
 @torch.library.custom_op("hc_deploy::hc_decode", mutates_args=())
 def _hc_decode(coarse: torch.Tensor, assignment: torch.Tensor) -> torch.Tensor:
     cells.check_sizes("hc_decode", assignment, coarse)
-    if assignment.shape[1] != cells.CANDIDATES:
-        raise ValueError(f"hc_decode: assignment has {assignment.shape[1]} candidates, expected {cells.CANDIDATES}")
-    return reference(coarse, assignment)
+    cells.check_candidates("hc_decode", assignment)
+    library = kernels.library_for(coarse, assignment)
+    return library.decode(coarse, assignment) if library else reference(coarse, assignment)
 
 
 @_hc_decode.register_fake

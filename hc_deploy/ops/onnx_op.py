@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hc_deploy.ops.options import ClusterOptions
+from hc_deploy.cluster_options import ClusterOptions
 
 DOMAIN = "hc_deploy"
 DOMAIN_VERSION = 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from hc_deploy.ops import assign, cells, decode, onnx_op
-from hc_deploy.ops.options import Assignment, Border, ClusterOptions, Similarity
+from hc_deploy.cluster_options import Assignment, Border, ClusterOptions, Similarity
+from hc_deploy.ops import assign, cells, decode, kernels, onnx_op
 
 
 def reference(
@@ -31,8 +31,12 @@ def _hc_upsample(
 ) -> torch.Tensor:
     cells.check_sizes("hc_upsample", features, seeds)
     cells.check_sizes("hc_upsample", features, coarse)
+    cells.check_embeddings("hc_upsample", features, seeds)
     options = ClusterOptions(tau, similarity, border, assignment)  # type: ignore[arg-type]
-    return reference(coarse, features, seeds, options)
+    library = kernels.library_for(coarse, features, seeds)
+    if library is None:
+        return reference(coarse, features, seeds, options)
+    return library.upsample(coarse, features, seeds, options)
 
 
 @_hc_upsample.register_fake

@@ -86,6 +86,7 @@ __device__ void argmax_image(const T* logits, int C, int h, int w, int H, int W,
     const int top = Between(y0, scale_y, h).low, bottom = Between(min(y0 + kLabelRows, H) - 1, scale_y, h).high;
     const int columns = right - left + 1, rows = bottom - top + 1;
     const bool enlarged = h <= H && w <= W;
+    const bool copied = h == H && w == W;  // as torch does: a weight of 0 beside an infinity or NaN would make a NaN
 
     if (enlarged) {
         for (int i = threadIdx.x; i < rows * columns; i += kLabelThreads) {
@@ -109,8 +110,8 @@ __device__ void argmax_image(const T* logits, int C, int h, int w, int H, int W,
                 const int* above = source + (vertical.low - top) * columns - left;
                 const int* under = source + (vertical.high - top) * columns - left;
                 value[i] = above[horizontal.low];
-                same = value[i] == above[horizontal.high] && value[i] == under[horizontal.low] &&
-                       value[i] == under[horizontal.high];
+                same = copied || (value[i] == above[horizontal.high] && value[i] == under[horizontal.low] &&
+                                  value[i] == under[horizontal.high]);
             }
             if (!same) value[i] = label_between(logits, C, plane, w, vertical, horizontal);
         }

@@ -15,11 +15,13 @@ struct ClusterOptions {
 
     // As launch arguments: TensorRT's ahead-of-time kernels take 32-bit integers only.
     static constexpr int kDot = 1, kExclude = 2, kHard = 4;
-    __device__ ClusterOptions(int inverse_tau_bits, int flags)
-        : inverse_tau(__int_as_float(inverse_tau_bits)),
-          cosine(!(flags & kDot)),
-          exclude(flags & kExclude),
-          hard(flags & kHard) {}
+    // No initialiser list: nvcc compiles that one for the host too, where __int_as_float is unknown.
+    __device__ ClusterOptions(int inverse_tau_bits, int flags) {
+        inverse_tau = __int_as_float(inverse_tau_bits);
+        cosine = !(flags & kDot);
+        exclude = flags & kExclude;
+        hard = flags & kHard;
+    }
 };
 
 constexpr float kNormFloor = 1e-6f;

@@ -16,12 +16,13 @@ namespace {
 
 constexpr int kInvalidValue = 1;  // cudaErrorInvalidValue
 constexpr int kGridLimit = 65535;
+constexpr int kSizeLimit = 1 << 30;  // twice a size is an int
 
 int ceil_div(int a, int b) { return (a - 1) / b + 1; }
 
-bool positive(std::initializer_list<int> sizes) {
+bool legal(std::initializer_list<int> sizes) {
     for (int size : sizes)
-        if (size < 1) return false;
+        if (size < 1 || size > kSizeLimit) return false;
     return true;
 }
 
@@ -34,7 +35,10 @@ dim3 label_grid(int B, int H, int W) {
     return dim3(ceil_div(W, hc::kLabelColumns), ceil_div(H, hc::kLabelRows), B < kGridLimit ? B : kGridLimit);
 }
 
-bool legal(const hc_cluster_options& o) { return o.tau > 0.0f && o.tau <= 3.4e38f && 1.0f / o.tau <= 3.4e38f; }
+// The largest scale of a logit must be a float32: a NaN of infinity * 0 reached the border otherwise.
+bool legal(const hc_cluster_options& o) {
+    return o.tau > 0.0f && o.tau <= 3.4e38f && 1.0f / hc::kNormFloor / o.tau <= 3.4e38f;
+}
 
 int inverse_tau_bits(const hc_cluster_options& options) {
     const float inverse = 1.0f / options.tau;
@@ -65,7 +69,7 @@ int flags(const hc_cluster_options& options) {
 
 int hc_assign(const void* features, const void* seeds, void* assignment, int type, int B, int K, int H, int W,
               hc_cluster_options options, void* stream) {
-    if (!positive({B, K, H, W}) || !legal(options)) return kInvalidValue;
+    if (!legal({B, K, H, W}) || !legal(options)) return kInvalidValue;
     const dim3 grid = cluster_grid(B, H, W);
     if (grid.y > kGridLimit) return kInvalidValue;
     const int tau = inverse_tau_bits(options), bits = flags(options);
@@ -82,7 +86,7 @@ int hc_assign(const void* features, const void* seeds, void* assignment, int typ
 
 int hc_decode(const void* coarse, const void* assignment, void* decoded, int type, int B, int C, int H, int W,
               void* stream) {
-    if (!positive({B, C, H, W})) return kInvalidValue;
+    if (!legal({B, C, H, W})) return kInvalidValue;
     const dim3 grid = cluster_grid(B, H, W);
     if (grid.y > kGridLimit) return kInvalidValue;
 #define HC_DECODE(T, TYPE)                                                                        \
@@ -93,7 +97,7 @@ int hc_decode(const void* coarse, const void* assignment, void* decoded, int typ
 
 int hc_upsample(const void* coarse, const void* features, const void* seeds, void* decoded, int type, int B, int C,
                 int K, int H, int W, hc_cluster_options options, void* stream) {
-    if (!positive({B, C, K, H, W}) || !legal(options)) return kInvalidValue;
+    if (!legal({B, C, K, H, W}) || !legal(options)) return kInvalidValue;
     const dim3 grid = cluster_grid(B, H, W);
     if (grid.y > kGridLimit) return kInvalidValue;
     const int tau = inverse_tau_bits(options), bits = flags(options);
@@ -110,7 +114,7 @@ int hc_upsample(const void* coarse, const void* features, const void* seeds, voi
 }
 
 int hc_argmax(const void* logits, int* labels, int type, int B, int C, int h, int w, int H, int W, void* stream) {
-    if (!positive({B, C, h, w, H, W})) return kInvalidValue;
+    if (!legal({B, C, h, w, H, W})) return kInvalidValue;
     const dim3 grid = label_grid(B, H, W);
     if (grid.y > kGridLimit) return kInvalidValue;
 #define HC_ARGMAX(T, TYPE)                                                                                           \

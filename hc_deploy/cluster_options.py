@@ -1,4 +1,4 @@
-"""The attributes of the clustering ops, checked in one place."""
+"""The attributes of the clustering ops, checked in one place, without torch: engines are built where there is none."""
 
 from __future__ import annotations
 
