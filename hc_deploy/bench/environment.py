@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hc_deploy.gpu import Gpu, read_gpu
 
 PACKAGES = (
     "hc-deploy", "numpy", "opencv-python", "opencv-python-headless", "onnx", "onnxruntime", "onnxruntime-gpu",
@@ -16,18 +16,6 @@ PACKAGES = (
 )  # fmt: skip
 CPUINFO = Path("/proc/cpuinfo")
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm"
-GPU_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """The first GPU: clocks of its multiprocessors in MHz, None where the driver does not tell."""
-
-    name: str
-    driver: str
-    clock_mhz: float | None
-    max_clock_mhz: float | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +52,7 @@ def read_environment() -> Environment:
         clock_mhz=_number(cpuinfo.get("cpu MHz")),
         governor=_text(CPUFREQ / "scaling_governor"),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        gpu=_read_gpu(),
+        gpu=read_gpu(),
         os=platform.platform(),
         python=platform.python_version(),
         packages=installed_packages(),
@@ -80,29 +68,6 @@ def installed_packages() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def parse_gpu(line: str) -> Gpu | None:
-    """One line of `nvidia-smi --query-gpu=<GPU_QUERY> --format=csv,noheader,nounits`."""
-    parts = [part.strip() for part in line.split(",")]
-    if len(parts) != 4:
-        return None
-    return Gpu(parts[0], parts[1], _number(parts[2]), _number(parts[3]))
-
-
-def _read_gpu() -> Gpu | None:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return None
-    try:
-        answer = subprocess.run(
-            [command, f"--query-gpu={GPU_QUERY}", "--format=csv,noheader,nounits"],
-            capture_output=True, text=True, timeout=GPU_SECONDS, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = answer.stdout.strip().splitlines()
-    return parse_gpu(lines[0]) if lines else None
 
 
 def _usable_cores() -> int:

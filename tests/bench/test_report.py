@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hc_deploy import gpu as gpu_module
 from hc_deploy.bench import environment
-from hc_deploy.bench.environment import Gpu, parse_gpu, read_environment
+from hc_deploy.bench.environment import read_environment
 from hc_deploy.bench.report import Report, describe_file, read_report, write_report
 from hc_deploy.errors import DeployError
+from hc_deploy.gpu import Gpu, parse_gpu
 from tests.bench.fakes import make_report
 
 REPORT = make_report({"fcn": 10.0, "hcfcn": 20.0})
@@ -149,13 +151,13 @@ def test_this_machine() -> None:
 
 def test_gpu_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines as nvidia-smi prints them; a driver that fails is no GPU, and no failure."""
-    assert parse_gpu("NVIDIA H200, 570.86, 345, 1980") == Gpu("NVIDIA H200", "570.86", 345.0, 1980.0)
-    assert parse_gpu("NVIDIA H200, 570.86, [N/A], 1980") == Gpu("NVIDIA H200", "570.86", None, 1980.0)
+    assert parse_gpu("NVIDIA H200, 570.86, 345, 1980, 9.0") == Gpu("NVIDIA H200", "570.86", 345.0, 1980.0, "9.0")
+    assert parse_gpu("NVIDIA H200, 570.86, [N/A], 1980, [N/A]") == Gpu("NVIDIA H200", "570.86", None, 1980.0, None)
     assert parse_gpu("No devices were found") is None
     tool = tmp_path / "nvidia-smi"
-    monkeypatch.setattr(environment.shutil, "which", lambda name: str(tool))
+    monkeypatch.setattr(gpu_module.shutil, "which", lambda name: str(tool))
     for script, expected in (
-        ("echo 'NVIDIA T4, 570.86, 345, 1590'", "NVIDIA T4"),
+        ("echo 'NVIDIA T4, 570.86, 345, 1590, 7.5'", "NVIDIA T4"),
         ("echo broken; exit 9", None),
         ("true", None),
     ):

@@ -1,0 +1,92 @@
+"""The machine, ONNX Runtime's providers (each runs a model) and the video codecs (each writes a video)."""
+
+from __future__ import annotations
+
+import base64
+import platform
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hc_deploy.bench.environment import read_environment
+from hc_deploy.doctor.findings import Finding, Status, attempt
+from hc_deploy.errors import DeployError
+from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime
+
+IDENTITY_MODEL = base64.b64decode(
+    b"CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFwWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="
+)
+"""An ONNX model of one Identity node on float32 [1]."""
+OLDEST_PYTHON = (3, 11)
+
+
+def machine() -> Finding:
+    """Python and the processor."""
+    environment = read_environment()
+    detail = f"Python {platform.python_version()}, {environment.cpu}, {environment.usable_cores} cores"
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("machine", Status.BROKEN, detail, "everything", True, "install Python 3.11 or newer")
+    return Finding("machine", Status.WORKS, detail, "everything", True)
+
+
+def onnxruntime() -> list[Finding]:
+    """The package, and each provider."""
+    try:
+        ort = import_onnxruntime()
+    except DeployError as error:
+        detail = error.received if "onnxruntime" in sys.modules else "not installed"
+        return [Finding("onnxruntime", Status.MISSING, detail, "running models", True, INSTALL["cpu"])]
+    found = [Finding("onnxruntime", Status.WORKS, ort.__version__, "running models", True)]
+    for provider, name in PROVIDERS.items():
+        needed_for, required = f"--provider {provider}", provider == "cpu"
+        mend = INSTALL.get(provider, INSTALL["cuda"])
+        if name not in ort.get_available_providers():
+            detail = "not in this onnxruntime"
+            found.append(Finding(f"  {provider} provider", Status.MISSING, detail, needed_for, required, mend))
+            continue
+        problem = attempt(partial(_run_identity, ort, name))
+        status = Status.BROKEN if problem else Status.WORKS
+        detail = problem or "ran a model"
+        found.append(Finding(f"  {provider} provider", status, detail, needed_for, required, mend if problem else None))
+    return found
+
+
+def _run_identity(ort: Any, provider: str) -> None:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(IDENTITY_MODEL, options, providers=[provider])
+    if session.get_providers()[0] != provider:
+        raise RuntimeError(f"onnxruntime fell back to {session.get_providers()[0]}")
+    value = np.full(1, 3.5, np.float32)
+    if session.run(None, {"x": value})[0] != value:
+        raise RuntimeError("an Identity node changed its input")
+
+
+def codecs() -> list[Finding]:
+    """Each container our sink offers: a few frames written, read back and counted."""
+    try:
+        from hc_deploy.video.sinks import CODECS
+    except ImportError as error:
+        return [Finding("video", Status.BROKEN, str(error), "videos", False, "pip install opencv-python")]
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in CODECS:
+            problem = attempt(partial(_write_video, Path(folder) / f"probe{suffix}"))
+            status, detail = (Status.BROKEN, problem) if problem else (Status.WORKS, "written and read back")
+            mend = "pip install --force-reinstall opencv-python" if problem else None
+            found.append(Finding(f"  {suffix} output", status, detail, f"-o NAME{suffix}", False, mend))
+    return found
+
+
+def _write_video(path: Path) -> None:
+    from hc_deploy.video.frame import VideoInfo
+    from hc_deploy.video.sinks import open_sink, parse_target
+
+    info = VideoInfo(width=64, height=48, fps=25.0, frames=5, name="probe")
+    with open_sink(parse_target(str(path)), info) as sink:
+        for level in range(5):
+            sink.write(np.full((48, 64, 3), 40 * level, np.uint8))
