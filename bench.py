@@ -48,7 +48,7 @@ def run(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="model.onnx, a folder that holds one, or a checkpoint (runs in torch); NAME=PATH to name it.",
+            help="model.onnx or its folder, model.engine, or a checkpoint (runs in torch); NAME=PATH to name it.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Report to write (.json).")],
@@ -129,7 +129,7 @@ def compare(
 
 
 def name_models(arguments: list[str]) -> dict[str, Path]:
-    """['runs/fcn/model.onnx', 'new=b.onnx'] -> {'fcn': ..., 'new': ...}; checkpoints end in '-torch'.
+    """['runs/fcn/model.onnx', 'new=b.onnx'] -> {'fcn': ..., 'new': ...}; checkpoints get '-torch', engines '-engine'.
 
     Raises:
         UsageError: two models of one name.
@@ -143,7 +143,7 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
         path = Path(rest if explicit else argument)
         if path.is_dir() and (path / "model.onnx").exists():
             path = path / "model.onnx"
-        name = given if explicit else session_name(path) + ("-torch" if path.suffix in CHECKPOINTS else "")
+        name = given if explicit else session_name(path) + _ending(path)
         if name in named:
             raise UsageError(
                 f"two models are called '{name}': {named[name]} and {path}",
@@ -154,11 +154,17 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
     return named
 
 
+def _ending(path: Path) -> str:
+    return "-torch" if path.suffix in CHECKPOINTS else "-engine" if path.suffix == ".engine" else ""
+
+
 def _open(name: str, path: Path, provider: Provider, threads: int | None) -> Session:
-    """A session on an ONNX model, or on torch for a checkpoint. Torch's threads are global to the process."""
+    """A session on a model.onnx, an engine, or in torch a checkpoint. Torch's threads are global to the process."""
     if path.suffix not in CHECKPOINTS:
         from hc_deploy.runtime import open_session
 
+        if path.suffix == ".engine":  # --provider and --threads are about the others
+            return open_session(path)
         return open_session(path, provider=provider.value, threads=threads)
     require_file(path, what="a checkpoint")
     if provider is Provider.TENSORRT:

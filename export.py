@@ -1,4 +1,4 @@
-"""Checkpoint -> model.onnx, verified against torch: `python export.py CHECKPOINT -o DIR`."""
+"""Checkpoint -> model.onnx -> model.engine, each verified: `python export.py CHECKPOINT [--engine FLAVOUR] -o DIR`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hc_deploy.commands.engine import EngineArguments, build, build_options, print_engine, require_no_engine_options
 from hc_deploy.console import interruptible, option_pairs, print_line, run_app
+from hc_deploy.engine.options import Shape
 from hc_deploy.errors import UsageError
 from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, Output, Task, parse_size
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from hc_deploy.engine.options import BuildOptions
     from hc_deploy.evaluate.fidelity import Fidelity
     from hc_deploy.export.onnx import ExportedModel
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 MODEL_OPTIONS = "Model options (for --random-init, or in place of what the checkpoint says)"
+ENGINE_OPTIONS = "Engine options (with --engine)"
 
 
 @app.command()
@@ -32,7 +36,9 @@ def main(
     ] = None,
     weights_from: Annotated[
         str | None,
-        typer.Option(help="Whose weights: torchvision, mmseg, semseg, or auto (by the names) [this project's]."),
+        typer.Option(
+            help="Whose weights: torchvision, mmseg, semseg, or auto (by the names) (default: this project's)."
+        ),
     ] = None,
     random_init: Annotated[
         bool, typer.Option("--random-init", help="No checkpoint: seeded random weights, for benchmarks.")
@@ -41,10 +47,11 @@ def main(
     batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any batch, height and width; --size is checked.")] = False,
     input_kind: Annotated[
-        str, typer.Option("--input", help="uint8: RGB [B,H,W,3], normalised inside. float: normalised [B,3,H,W].")
+        str,
+        typer.Option("--input", help="uint8: RGB [B,H,W,3], normalised inside. float: normalised [B,3,H,W]."),
     ] = "uint8",
     outputs: Annotated[
-        str | None, typer.Option(help=f"Comma-separated, of {', '.join(OUTPUTS['segmentation'])} [labels].")
+        str | None, typer.Option(help=f"Comma-separated, of {', '.join(OUTPUTS['segmentation'])} (default: labels).")
     ] = None,
     level: Annotated[
         int | None, typer.Option(help="Hierarchical level, 0 to 4.", rich_help_panel=MODEL_OPTIONS)
@@ -74,8 +81,80 @@ def main(
         list[str] | None,
         typer.Option("--option", help="NAME=VALUE for your own factory.", rich_help_panel=MODEL_OPTIONS),
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Build an engine too: tensorrt, or tensorrt-rtx (needs no GPU to build).")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, tf32, fp16 or bf16 (default: fp16).", rich_help_panel=ENGINE_OPTIONS)
+    ] = None,
+    keep_fp32: Annotated[
+        list[str] | None,
+        typer.Option(help="Operator type or node that stays in float32; repeatable.", rich_help_panel=ENGINE_OPTIONS),
+    ] = None,
+    min_shape: Annotated[
+        str | None,
+        typer.Option(help="BATCHxHEIGHTxWIDTH, of a dynamic model (default: 1x64x64).", rich_help_panel=ENGINE_OPTIONS),
+    ] = None,
+    opt_shape: Annotated[
+        str | None,
+        typer.Option(help="The shape it is tuned for (default: --batch x --size).", rich_help_panel=ENGINE_OPTIONS),
+    ] = None,
+    max_shape: Annotated[
+        str | None, typer.Option(help="The largest (default: --opt-shape).", rich_help_panel=ENGINE_OPTIONS)
+    ] = None,
+    plugin: Annotated[
+        str | None,
+        typer.Option(
+            help="library (make plugin), python (TensorRT >= 10.9) or none: standard operators (default: library).",
+            rich_help_panel=ENGINE_OPTIONS,
+        ),
+    ] = None,
+    plugin_library: Annotated[
+        Path | None, typer.Option(help="Another libhc_plugins.so.", rich_help_panel=ENGINE_OPTIONS)
+    ] = None,
+    carry_plugin: Annotated[
+        bool | None,
+        typer.Option(
+            "--carry-plugin/--no-carry-plugin",
+            help="Put the plugin into the engine (default: yes).",
+            rich_help_panel=ENGINE_OPTIONS,
+            show_default=False,
+        ),
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option(help="Most scratch memory, MiB (default: all).", rich_help_panel=ENGINE_OPTIONS)
+    ] = None,
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(help="0 (built fast) to 5 (runs fast) (default: TensorRT's).", rich_help_panel=ENGINE_OPTIONS),
+    ] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File of kernel timings, read and written.", rich_help_panel=ENGINE_OPTIONS)
+    ] = None,
+    version_compatible: Annotated[
+        bool | None,
+        typer.Option(
+            "--version-compatible",
+            help="For later TensorRT versions too.",
+            rich_help_panel=ENGINE_OPTIONS,
+            show_default=False,
+        ),
+    ] = None,
+    hardware_compatible: Annotated[
+        str | None, typer.Option(help="ampere_plus or same_compute_capability.", rich_help_panel=ENGINE_OPTIONS)
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="GPUs of a tensorrt-rtx engine, as 8.6; repeatable (default: all).", rich_help_panel=ENGINE_OPTIONS
+        ),
+    ] = None,
+    typed_model: Annotated[
+        Path | None,
+        typer.Option(help="Also write the ONNX file as TensorRT gets it, for trtexec.", rich_help_panel=ENGINE_OPTIONS),
+    ] = None,
 ) -> None:
-    """Export a checkpoint to one verified ONNX file.
+    """Export a checkpoint to one verified ONNX file, and to an engine where --engine asks for one.
 
     The file holds the clustering ops as nodes of the domain hc_deploy with bodies of standard operators, for runtimes
     without the plugin, and its own description, so every later command needs the file and nothing else. It is run in
@@ -90,6 +169,12 @@ def main(
     _check(input_kind, checkpoint, arch, random_init)
     if random_init and weights_from is not None:
         raise UsageError("--random-init and --weights-from", expected="one of the two")
+    arguments = EngineArguments(
+        precision, keep_fp32, min_shape, opt_shape, max_shape, plugin, plugin_library, carry_plugin, workspace,
+        optimization_level, timing_cache, version_compatible, hardware_compatible, compute_capability, typed_model,
+    )  # fmt: skip
+    if engine is None:
+        require_no_engine_options(arguments)
     with interruptible():
         net, spec = _network(checkpoint, arch, weights_from, options)
         spec = replace(
@@ -100,7 +185,12 @@ def main(
             height=None if dynamic else height,
             width=None if dynamic else columns,
         )
-        _export(net, spec, output / "model.onnx", (height, columns))
+        # Refused before minutes of export, not after.
+        chosen = None if engine is None else build_options(engine, arguments, spec, Shape(batch, height, columns))
+        model = _export(net, spec, output / "model.onnx", (height, columns))
+        if chosen is not None:
+            _build(model, output / "model.onnx", chosen, typed_model)
+        _next(spec, output / ("model.onnx" if engine is None else "model.engine"))
 
 
 def _check(input_kind: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:
@@ -130,15 +220,16 @@ def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
 def _network(
     checkpoint: Path | None, arch: str | None, weights_from: str | None, options: dict[str, Any]
 ) -> tuple[nn.Module, ModelSpec]:
-    from models.load import load_network, new_network
+    from models.load import load_network, new_network, settle
 
     if checkpoint is None:
         assert arch is not None
-        return new_network(arch, options)
+        net, spec = new_network(arch, options)
+        return settle(net), spec
     return load_network(checkpoint, arch=arch, options=options, weights_from=weights_from)
 
 
-def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) -> None:
+def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) -> ExportedModel:
     from hc_deploy.export.onnx import export_onnx, save_onnx
     from hc_deploy.files import atomic_path
 
@@ -150,6 +241,59 @@ def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) 
         fidelity = _verify(net, model, temporary, size)
         verified = time.monotonic()
     _summary(model, path, fidelity, (exported - start, verified - exported))
+    return model
+
+
+def _build(model: ExportedModel, onnx: Path, options: BuildOptions, typed_model: Path | None) -> None:
+    """Gate the precision, build the engine, and compare it with the ONNX file where there is a GPU."""
+    engine = onnx.with_suffix(".engine")
+    precision = _verify_precision(model, options)
+    sidecar = build(onnx, engine, model.spec, options, typed_model=typed_model)
+    print_engine(engine, sidecar, precision_parity=precision, engine_parity=_verify_engine(onnx, engine, options))
+
+
+def _verify_precision(model: ExportedModel, options: BuildOptions) -> str:
+    from hc_deploy.evaluate.fidelity import require_fidelity
+    from hc_deploy.evaluate.parity_images import parity_images
+    from hc_deploy.export.verify import measure_precision
+    from hc_deploy.runtime import open_session
+
+    if options.precision in ("fp32", "tf32"):
+        return "the graph as it is"
+    if options.precision == "bf16":
+        return "not compared (ONNX Runtime has no bfloat16 on a CPU)"
+    tuned = options.profile.tuned
+    fidelity = measure_precision(
+        model,
+        options.precision,
+        parity_images(model.spec, size=(tuned.height, tuned.width)),
+        keep_fp32=options.keep_fp32,
+        open_session=open_session,
+    )
+    require_fidelity(
+        fidelity,
+        candidate=f"{model.spec.arch} in {options.precision}",
+        cause="values beyond 65504, or sums of many terms, are what float16 loses",
+        precision=options.precision,
+        mend="--precision bf16 or fp32, or keep operators with --keep-fp32",
+    )
+    return fidelity.summary(reference="fp32")
+
+
+def _verify_engine(onnx: Path, engine: Path, options: BuildOptions) -> str:
+    from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
+    from hc_deploy.evaluate.parity_images import parity_images
+    from hc_deploy.gpu import read_gpu
+    from hc_deploy.runtime import open_session
+
+    if read_gpu() is None:
+        return "not run (no GPU here)"
+    tuned = options.profile.tuned
+    with open_session(onnx) as reference, open_session(engine) as candidate:
+        images = parity_images(reference.spec, size=(tuned.height, tuned.width))
+        fidelity = measure_fidelity(reference, candidate, images)
+    require_fidelity(fidelity, candidate=str(engine), cause="", precision=options.precision)
+    return fidelity.summary(reference="ONNX Runtime")
 
 
 def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, int]) -> Fidelity:
@@ -186,6 +330,9 @@ def _summary(model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tupl
     print_line(f"  nodes     {len(model.proto.graph.node)}, of them custom: {shown}")
     print_line(f"  parity    {fidelity.summary()}")
     print_line(f"  time      {seconds[0]:.1f} s export, {seconds[1]:.1f} s verification")
+
+
+def _next(spec: ModelSpec, path: Path) -> None:
     if spec.outputs == ("logits",):
         follow = f"hc-deploy inspect {path}"
     else:

@@ -1,4 +1,4 @@
-"""What a file of ours is: model.onnx, checkpoint or report -> lines of (title, text)."""
+"""What a file of ours is: model.onnx, model.engine, checkpoint or report -> lines of (title, text)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hc_deploy.files import require_file
 from hc_deploy.spec import CHECKPOINTS
 
 Lines = list[tuple[str, str]]
-KINDS = "model.onnx, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
+KINDS = "model.onnx, model.engine, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
 
 
 def describe(path: Path) -> Lines:
@@ -25,6 +25,8 @@ def describe(path: Path) -> Lines:
     lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB")]
     if path.suffix == ".json":
         return lines + _report(path)
+    if path.suffix == ".engine":
+        return lines + _engine(path)
     if path.suffix != ".onnx" and path.suffix not in CHECKPOINTS:
         raise UsageError(f"{path}: unknown kind of file '{path.suffix}'", expected=KINDS)
     try:
@@ -36,6 +38,42 @@ def describe(path: Path) -> Lines:
             mend="pip install torch onnx onnxscript safetensors",
         ) from None
     return lines + (describe_onnx(path) if path.suffix == ".onnx" else describe_checkpoint(path))
+
+
+def _engine(path: Path) -> Lines:
+    """The sidecar, whether the engine is the one that it describes, and the engine itself where there is a GPU."""
+    from hc_deploy.engine.sidecar import verify_engine
+    from hc_deploy.gpu import read_gpu
+
+    sidecar = verify_engine(path)
+    options, layers, device = sidecar.options, sidecar.layers, sidecar.device
+    plugins = ", ".join(f"{count} {name}" for name, count in sorted(layers.plugins.items())) or "none"
+    where = (
+        f"{device.name} ({device.compute_capability}), driver {device.driver}" if device else "a machine without a GPU"
+    )
+    travels = "travels in the engine" if sidecar.carries_plugin else "must be there when it runs"
+    lines = [
+        ("kind", f"engine of {options.flavour} {sidecar.version}, the one its sidecar describes"),
+        ("network", f"{sidecar.spec.arch}, level {sidecar.spec.level}, from {sidecar.onnx}"),
+        ("takes", f"{sidecar.spec.input} RGB, batch x height x width {options.profile}"),
+        ("gives", ", ".join(sidecar.spec.outputs)),
+        ("precision", f"{options.precision} asked for; of convolutions and plugins {layers.shares()}"),
+        ("layers", f"{layers.count} in the {layers.source}; plugins: {plugins}"),
+        ("plugin", f"{sidecar.plugin}, {travels}" if sidecar.plugin else "not needed"),
+        ("GPUs", ", ".join(options.compute_capabilities) or "all of the flavour, or the builder's own"),
+        ("built", f"{sidecar.created} on {where}, in {sidecar.seconds:.1f} s"),
+    ]  # fmt: skip
+    return lines + (_engine_on_gpu(path) if read_gpu() else [("engine", "not opened: no GPU here")])
+
+
+def _engine_on_gpu(path: Path) -> Lines:
+    from hc_deploy.runtime.tensorrt import TensorRtSession
+
+    with TensorRtSession(path) as session:
+        memory = session.memory()
+    return [
+        ("engine", f"opens here; {memory.engine / 1e6:.1f} MB of scratch, {memory.free / 1e6:.0f} MB free beside it")
+    ]
 
 
 def _report(path: Path) -> Lines:

@@ -21,6 +21,8 @@ CHECKPOINTS = (".safetensors", ".pth", ".pt")
 Task = Literal["segmentation", "superpixels", "depth"]
 InputKind = Literal["uint8", "float"]
 Output = Literal["labels", "logits", "superpixels", "depth"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("uint8", "float")
 OUTPUTS: dict[Task, tuple[Output, ...]] = {

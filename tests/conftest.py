@@ -3,3 +3,14 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What this machine lacks and how many tests that cost, as the run's last lines (tests/needs.py)."""
+    from tests import needs
+
+    lines = needs.summary(terminalreporter.stats.get("skipped", []))
+    if lines:
+        terminalreporter.section("what was not tested here")
+    for line in lines:
+        terminalreporter.write_line(line)

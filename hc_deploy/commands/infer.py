@@ -25,7 +25,7 @@ def infer(
     model: Model,
     images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME_overlay.png and NAME_labels.png.")],
-    provider: Provider = "cpu",
+    provider: Provider = None,
     threads: Threads = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,

@@ -31,7 +31,7 @@ def video(
         str | None,
         typer.Option("-o", "--output", help=".mp4, .mov, .mkv, .avi, .webm, or DIR/ for PNGs [NAME_segmented.mp4]."),
     ] = None,
-    provider: Provider = "cpu",
+    provider: Provider = None,
     threads: Threads = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,

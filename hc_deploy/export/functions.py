@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 import onnx.defs
 import onnx.helper
+import onnx.inliner
 import onnx.parser
 
 from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp
@@ -89,6 +90,26 @@ def function_proto(
     function = onnx.parser.parse_function(text)
     function.overload = overload
     return function
+
+
+def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the bodies: whoever takes it has the plugin or refuses, but never expands a body unasked.
+
+    (TensorRT before 10.7 takes a body even where the plugin is registered.)
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.functions[:]
+    for node in result.graph.node:
+        if node.domain == DOMAIN:
+            node.overload = ""
+    return result
+
+
+def as_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with every custom op replaced by its body (TensorRT's parser does not tell overloads apart)."""
+    result: onnx.ModelProto = onnx.inliner.inline_local_functions(model)
+    return result
 
 
 def single_op_model(

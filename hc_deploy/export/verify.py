@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import onnx
 import torch
 from torch import nn
 
+from hc_deploy.evaluate.fidelity import Fidelity, measure_fidelity
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.diagnose import expose_values, logits_value
 from hc_deploy.export.onnx import ExportedModel
+from hc_deploy.export.precision import with_precision
 from hc_deploy.ops import hc_argmax
 from hc_deploy.runtime.session import Array, Outputs, Session, SessionBase
-from hc_deploy.spec import ModelSpec
+from hc_deploy.spec import ModelSpec, Precision
 
 
 def deployed_with_logits(net: nn.Module, spec: ModelSpec) -> tuple[DeployedNet, ModelSpec]:
@@ -76,3 +78,28 @@ class OnnxUnderTest(SessionBase):
         path = Path(self._folder.name) / f"{name}.onnx"
         onnx.save(proto, path)
         return self._open(path)
+
+
+def measure_precision(
+    model: ExportedModel,
+    precision: Precision,
+    images: Iterable[Array],
+    *,
+    keep_fp32: Iterable[str] = (),
+    open_session: Callable[[Path], Session],
+) -> Fidelity:
+    """What the precision of an engine changes, before there is an engine: the retyped graph against the float32 one.
+
+    Both run in ONNX Runtime, which on a CPU rounds every float16 value as a GPU does and adds up in float32. It has
+    no bfloat16 there.
+    """
+    typed = replace(model, proto=with_precision(model.proto, precision, keep_fp32=keep_fp32))
+    with tempfile.TemporaryDirectory(prefix="hc_deploy-") as folder:
+        paths = [Path(folder) / name for name in ("fp32.onnx", f"{precision}.onnx")]
+        for path, each in zip(paths, (model, typed), strict=True):
+            onnx.save(each.proto, path)
+        with (
+            OnnxUnderTest(model, paths[0], open_session) as reference,
+            OnnxUnderTest(typed, paths[1], open_session) as candidate,
+        ):
+            return measure_fidelity(reference, candidate, images)

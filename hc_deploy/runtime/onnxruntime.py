@@ -46,28 +46,44 @@ class OnnxRuntimeSession(SessionBase):
         self._session: Any = _open(ort, path, provider, threads)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
+        self._values: Any = ort.OrtValue
+        self._device = "cpu" if provider == "cpu" else "cuda"
         self._binding = self._session.io_binding()
         self._names = [output.name for output in self._session.get_outputs()]
-        self._input: Array | None = None
+        self._input: Any = None
 
     def load(self, images: Array) -> None:
-        self._input = self._checked(images)
+        images = self._checked(images)
         self._binding.clear_binding_inputs()
-        self._binding.bind_cpu_input("image", self._input)
+        if self._device == "cpu":
+            self._input = images  # bound as it lies: it must live until the run
+            self._binding.bind_cpu_input("image", images)
+        else:
+            self._upload(images)
+            self._binding.bind_ortvalue_input("image", self._input)
+            self._binding.synchronize_inputs()
         self._binding.clear_binding_outputs()
         for name in self._names:
-            self._binding.bind_output(name, "cpu")
+            self._binding.bind_output(name, self._device)
 
     def execute(self) -> None:
         if self._input is None:
             raise DeployError(f"{self.name}: nothing is loaded", expected="load(images) before execute()")
         self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
 
     def fetch(self) -> Outputs:
         return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
 
     def close(self) -> None:
         self._binding = self._session = self._input = None
+
+    def _upload(self, images: Array) -> None:
+        """Copy to the device, into the same memory as long as the shape stays."""
+        if self._input is not None and tuple(self._input.shape()) == images.shape:
+            self._input.update_inplace(images)
+        else:
+            self._input = self._values.ortvalue_from_numpy(images, self._device, 0)
 
 
 def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
@@ -82,8 +98,9 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
     options.log_severity_level = WARNING_SEVERITY
     if threads is not None:
         options.intra_op_num_threads = threads
+    model, providers = (str(path), [wanted]) if provider != "tensorrt" else _for_tensorrt(path)
     try:
-        session = ort.InferenceSession(str(path), options, providers=[wanted])
+        session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
         raise DeployError(
             f"{path} cannot be opened by ONNX Runtime: {_first_line(error)}",
@@ -98,6 +115,16 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
             mend="hc-deploy doctor",
         )
     return session
+
+
+def _for_tensorrt(path: Path) -> tuple[bytes, list[Any]]:
+    """The model and the providers: TensorRT with our plugin, and CUDA for the nodes that TensorRT leaves."""
+    from hc_deploy.engine import plugin_library
+    from hc_deploy.engine.provider_graph import for_tensorrt_provider
+
+    model, needs_plugin = for_tensorrt_provider(path)
+    options = {"trt_extra_plugin_lib_paths": str(plugin_library.find())} if needs_plugin else {}
+    return model, [(PROVIDERS["tensorrt"], options), PROVIDERS["cuda"]]
 
 
 def _spec(session: Any, path: Path) -> ModelSpec:

@@ -14,6 +14,7 @@ from hc_deploy.spec import CHECKPOINTS, ModelSpec
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
+KINDS = "a model.onnx or model.engine"
 
 
 class Session(Protocol):
@@ -100,36 +101,41 @@ class SessionBase:
         return np.ascontiguousarray(images)
 
 
-def open_session(path: Path | str, *, provider: str = "cpu", threads: int | None = None) -> Session:
+def open_session(path: Path | str, *, provider: str | None = None, threads: int | None = None) -> Session:
     """Open a model file.
 
     Args:
-        path: `model.onnx` made by `export.py`, or the folder that holds it.
-        provider: `cpu`, `cuda` or `tensorrt` of ONNX Runtime. What was asked for runs, or this fails.
-        threads: threads of one run; None leaves it to the runtime (all cores).
+        path: `model.onnx` or `model.engine` made by `export.py`, or the folder that holds the former.
+        provider: for a model.onnx, `cpu` (the default), `cuda` or `tensorrt` of ONNX Runtime. What was asked for runs,
+            or this fails. An engine has its own runtime.
+        threads: threads of one run on a CPU; None leaves it to the runtime (all cores).
 
     Raises:
-        DeployError: the file is missing, truncated, of another kind, or carries no metadata of ours.
-        MissingDependencyError: the provider or the runtime is not installed.
+        DeployError: the file is missing, truncated, of another kind, or carries no metadata of ours; an engine that
+            is not the one of its sidecar, or was built for another TensorRT or GPU.
+        MissingDependencyError: the provider, the runtime or a GPU that it needs is not there.
     """
     path = Path(path)
     if path.is_dir() and (path / "model.onnx").exists():
         path = path / "model.onnx"
     if not path.exists():
-        raise DeployError(f"{path} does not exist", expected="a model.onnx, or the folder that holds one")
+        raise DeployError(f"{path} does not exist", expected=f"{KINDS}, or the folder that holds a model.onnx")
     if path.suffix == ".onnx":
         from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(path, provider=provider, threads=threads)
+        return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads)
+    if path.suffix == ".engine":
+        if provider is not None or threads is not None:
+            option = "--provider" if provider is not None else "--threads"
+            raise UsageError(f"{option} with the engine {path}", expected=f"no {option}: an engine has its own runtime")
+        from hc_deploy.runtime.tensorrt import TensorRtSession
+
+        return TensorRtSession(path)
     if path.suffix in CHECKPOINTS:
         raise UsageError(
-            f"{path} is a checkpoint",
-            expected="a model.onnx",
-            mend=f"python export.py {path} -o {path.with_suffix('')}",
+            f"{path} is a checkpoint", expected=KINDS, mend=f"python export.py {path} -o {path.with_suffix('')}"
         )
-    raise UsageError(
-        f"{path}: no runtime for '{path.suffix or 'a folder without model.onnx'}'", expected="a model.onnx"
-    )
+    raise UsageError(f"{path}: no runtime for '{path.suffix or 'a folder without model.onnx'}'", expected=KINDS)
 
 
 def session_name(path: Path) -> str:

@@ -8,14 +8,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from hc_deploy.engine.build import build_engine
+from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.onnx import export_onnx, save_onnx
+from hc_deploy.gpu import read_gpu
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession, import_onnxruntime
 from hc_deploy.runtime.torch import TorchSession
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from models.load import new_network
+from tests import needs
 
 SIZE = (33, 65)
 
@@ -29,9 +33,35 @@ def exported(tmp_path_factory):
     return folder, net, spec
 
 
-@pytest.fixture(params=["onnxruntime", "torch"])
-def session(request, exported):
+@pytest.fixture(scope="module")
+def on_gpu(exported, tmp_path_factory):
+    """on_gpu(kind): the same network on a GPU, as an engine or in ONNX Runtime; skipped where that is not to be had."""
+    folder, _, spec = exported
+
+    def open_on_gpu(kind):
+        if read_gpu() is None:
+            pytest.skip(needs.GPU)
+        if kind == "cuda":
+            if "cuda" not in available():
+                pytest.skip("onnxruntime-gpu is not installed")
+            return open_session(folder, provider="cuda")
+        pytest.importorskip(kind.replace("-", "_"))
+        engine = tmp_path_factory.mktemp(kind) / "net" / "model.engine"
+        shape = Shape(1, *SIZE)
+        options = BuildOptions(kind, "fp32", ShapeRange(shape, shape, shape), plugin="none")
+        build_engine(folder / "model.onnx", engine, spec, options)
+        return open_session(engine)
+
+    return open_on_gpu
+
+
+@pytest.fixture(params=["onnxruntime", "torch", "cuda", "tensorrt", "tensorrt-rtx"])
+def session(request, exported, on_gpu):
     folder, net, spec = exported
+    if request.param not in ("onnxruntime", "torch"):
+        with on_gpu(request.param) as session:
+            yield session
+        return
     opened = open_session(folder, threads=1) if request.param == "onnxruntime" else TorchSession(
         DeployedNet(net, spec), spec, name="net"
     )  # fmt: skip

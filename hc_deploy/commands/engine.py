@@ -1,0 +1,158 @@
+"""The engine part of `export.py`: its options -> BuildOptions, the bar while it builds, what was built in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hc_deploy.console import print_line, print_note
+from hc_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from hc_deploy.engine.build import Progress
+    from hc_deploy.engine.options import BuildOptions, Shape
+    from hc_deploy.engine.sidecar import Sidecar
+    from hc_deploy.spec import ModelSpec
+
+STAGES = {
+    "load": "loading TensorRT",
+    "precision": "setting the precision",
+    "parse": "parsing the model",
+    "build": "building the engine",
+    "write": "writing the engine",
+}
+
+
+@dataclass(frozen=True)
+class EngineArguments:
+    """The options of `export.py` about the engine, as typed; None: not given."""
+
+    precision: str | None = None
+    keep_fp32: list[str] | None = None
+    min_shape: str | None = None
+    opt_shape: str | None = None
+    max_shape: str | None = None
+    plugin: str | None = None
+    plugin_library: Path | None = None
+    carry_plugin: bool | None = None
+    workspace: int | None = None
+    optimization_level: int | None = None
+    timing_cache: Path | None = None
+    version_compatible: bool | None = None
+    hardware_compatible: str | None = None
+    compute_capability: list[str] | None = None
+    typed_model: Path | None = None
+
+    def given(self) -> list[str]:
+        """The options that were typed, as they are called."""
+        return ["--" + name.replace("_", "-") for name, value in vars(self).items() if value is not None]
+
+
+def require_no_engine_options(arguments: EngineArguments) -> None:
+    """UsageError when options about the engine stand without --engine."""
+    if arguments.given():
+        raise UsageError(
+            f"{', '.join(arguments.given())} without --engine", expected="--engine tensorrt or tensorrt-rtx"
+        )
+
+
+def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tuned: Shape) -> BuildOptions:
+    """What was typed, checked and completed by defaults.
+
+    Args:
+        spec: the exported model's. tuned: batch and size that the export was asked for.
+    """
+    from hc_deploy.engine.options import BuildOptions, ShapeRange
+
+    shapes = {name: _shape(getattr(arguments, name)) for name in ("min_shape", "opt_shape", "max_shape")}
+    profile = ShapeRange.of(spec, shapes["opt_shape"] or tuned, least=shapes["min_shape"], most=shapes["max_shape"])
+    chosen: dict[str, Any] = {
+        "plugin": arguments.plugin,
+        "plugin_library": None if arguments.plugin_library is None else str(arguments.plugin_library),
+        "carry_plugin": arguments.carry_plugin,
+        "workspace_mib": arguments.workspace,
+        "optimization_level": arguments.optimization_level,
+        "timing_cache": None if arguments.timing_cache is None else str(arguments.timing_cache),
+        "version_compatible": arguments.version_compatible,
+        "hardware": arguments.hardware_compatible,
+    }
+    return BuildOptions(
+        flavour=flavour,  # type: ignore[arg-type]
+        precision=arguments.precision or "fp16",  # type: ignore[arg-type]
+        profile=profile,
+        keep_fp32=tuple(arguments.keep_fp32 or ()),
+        compute_capabilities=tuple(arguments.compute_capability or ()),
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+
+
+def _shape(text: str | None) -> Shape | None:
+    from hc_deploy.engine.options import Shape
+
+    return None if text is None else Shape.parse(text)
+
+
+def build(
+    onnx: Path, engine: Path, spec: ModelSpec, options: BuildOptions, *, typed_model: Path | None = None
+) -> Sidecar:
+    """Build with a bar (in a terminal) or a line a stage (elsewhere) on standard error."""
+    from hc_deploy.engine.build import build_engine
+
+    with _shown(options.flavour) as show:
+        return build_engine(onnx, engine, spec, options, typed_model=typed_model, on_progress=show)
+
+
+def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engine_parity: str) -> None:
+    """What was built."""
+    options, layers = sidecar.options, sidecar.layers
+    plugins = ", ".join(f"{count} {name}" for name, count in sorted(layers.plugins.items())) or "none"
+    plugins += "; the plugin travels in the engine" * sidecar.carries_plugin
+    targets = ", ".join(options.compute_capabilities) or (
+        sidecar.device.name if sidecar.device and options.flavour == "tensorrt" else "every GPU that it supports"
+    )
+    print_line(f"{engine}  {sidecar.engine.bytes / 1e6:.1f} MB, sidecar {engine.name}.json")
+    print_line(f"  engine    {options.flavour} {sidecar.version} for {targets}; images {options.profile}")
+    print_line(
+        f"  precision {options.precision}: of convolutions and plugins {layers.shares()} (in the {layers.source})"
+    )
+    print_line(f"  layers    {layers.count}, of them plugins: {plugins}")
+    print_line(f"  parity    {options.precision} graph: {precision_parity}")
+    print_line(f"            engine: {engine_parity}")
+    print_line(f"  time      {sidecar.seconds:.1f} s build")
+
+
+@contextmanager
+def _shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = [TextColumn(f"{flavour}: {{task.description}}"), BarColumn(bar_width=None), TimeElapsedColumn()]
+    with Bar(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(progress: Progress) -> None:
+            text = STAGES.get(progress.stage, progress.stage)
+            total = progress.total or None
+            bar.update(task, description=f"{text} {progress.phase}".rstrip(), total=total, completed=progress.done)
+
+        yield show
+
+
+def _lines() -> Callable[[Progress], None]:
+    last = ""
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if progress.stage != last:
+            last = progress.stage
+            print_note(STAGES.get(last, last))
+
+    return show

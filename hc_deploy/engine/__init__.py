@@ -1,0 +1,1 @@
+"""TensorRT: model.onnx -> engine, with the compiled plugin or without."""

@@ -1,0 +1,211 @@
+"""The builder's own process: a request on standard input, events on standard output, an engine in a file.
+
+TensorRT ends the whole process on some faults, and holds the interpreter's lock for minutes: so it works in a child
+(`build.py` is the parent), and whatever happens here becomes one clear line there. Run as `python -m
+hc_deploy.engine.builder`. Events are JSON, one a line: `stage`, `log`, `phase`, `layers`, `done`, `error`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hc_deploy.engine.configure import configure, layers
+from hc_deploy.engine.options import BuildOptions
+from hc_deploy.errors import DeployError, MissingDependencyError
+
+EVENTS_PER_SECOND = 20
+SEVERITIES = ("internal error", "error", "warning", "info", "verbose")
+
+
+class Events:
+    """Writes events to the parent, on a copy of standard output: TensorRT's own prints go to standard error."""
+
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        self._file.write(json.dumps({"event": event, **fields}) + "\n")
+
+
+def main() -> None:
+    """Build what the request asks for; never raises, exits 1 after an `error` event."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends this process
+    events = Events()
+    try:
+        _build(json.load(sys.stdin), events)
+    except DeployError as error:
+        events.emit(
+            "error", kind=type(error).__name__, received=error.received, expected=error.expected, mend=error.mend
+        )
+        _leave(1)
+    except MemoryError:
+        events.emit(
+            "error", kind="DeployError", received="the builder ran out of host memory", expected=None, mend=None
+        )
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    """End without TensorRT's own clean-up, which may crash once the engine is written."""
+    atexit._run_exitfuncs()
+    os._exit(code)
+
+
+def _build(request: Mapping[str, Any], events: Events) -> None:
+    options = BuildOptions.from_json(request["options"])
+    events.emit("stage", name="load")
+    trt = _load(options)
+    logger = _logger(trt, events)
+    events.emit("stage", name="precision")
+    data = _typed_model(Path(request["onnx"]), options)
+    if request["typed_model"] is not None:
+        _write(Path(request["typed_model"]), data)
+    events.emit("stage", name="parse")
+    builder = trt.Builder(logger) if _has_device(options) else None
+    if builder is None:
+        raise MissingDependencyError(
+            "TensorRT's builder needs a GPU, and no driver answers",
+            expected="an NVIDIA GPU",
+            mend="--engine tensorrt-rtx, which builds without one",
+        )
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(data):
+        raise _refusal(parser, options)
+    found = layers(trt, network)
+    events.emit("layers", **found)
+    config = configure(trt, builder, network, options, has_plugins=bool(found["plugins"]))
+    config.progress_monitor = _monitor(trt, events)
+    events.emit("stage", name="build")
+    start = time.monotonic()
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise DeployError("TensorRT could not build the engine", expected="the messages above to be mended")
+    seconds = time.monotonic() - start
+    events.emit("stage", name="write")
+    _write(Path(request["engine"]), engine)
+    if options.timing_cache is not None:
+        _write(Path(options.timing_cache), config.get_timing_cache().serialize())
+    events.emit("done", version=trt.__version__, seconds=seconds)
+
+
+def _load(options: BuildOptions) -> Any:
+    from hc_deploy.engine import flavours, plugin_library
+
+    trt = flavours.load(options.flavour)
+    if options.plugin == "library":
+        path = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
+        plugin_library.register(trt, path)
+    elif options.plugin == "python":
+        from hc_deploy.engine import quick_plugins
+
+        quick_plugins.register(trt)
+    return trt
+
+
+def _has_device(options: BuildOptions) -> bool:
+    from hc_deploy.gpu import read_gpu
+
+    return options.flavour == "tensorrt-rtx" or read_gpu() is not None
+
+
+def _typed_model(path: Path, options: BuildOptions) -> bytes:
+    """The model as TensorRT gets it: its precision in the graph, its custom ops for the plugin or as their bodies."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
+    from hc_deploy.export.precision import with_precision
+    from hc_deploy.export.tensorrt import cast_uint8_first
+
+    try:
+        whole = onnx.load(str(path))
+    except DecodeError:
+        raise DeployError(
+            f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
+        ) from None
+    model = with_precision(whole, options.precision, keep_fp32=options.keep_fp32)
+    cast_uint8_first(model)
+    result = as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)
+    return result.SerializeToString()
+
+
+def _logger(trt: Any, events: Events) -> Any:
+    class EventLogger(trt.ILogger):  # type: ignore[misc]
+        def log(self, severity: Any, message: str) -> None:
+            name = SEVERITIES[int(severity)]
+            if name in SEVERITIES[:3]:
+                events.emit("log", severity=name, text=message)
+
+    return EventLogger()
+
+
+def _network_flags(trt: Any) -> int:
+    """Strongly typed: the graph's types hold. TensorRT 11 and RTX are so anyway."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _refusal(parser: Any, options: BuildOptions) -> DeployError:
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    said = "; ".join(" ".join(error.desc().split()) for error in errors) or "no reason given"
+    nodes = ", ".join(
+        sorted({f"{error.node_operator()} '{error.node_name()}'" for error in errors if error.node_name()})
+    )
+    mend = None
+    if "DeformConv" in said + nodes:
+        mend = "export with --deform sampled (DCNv2 as standard operators)"
+    elif options.plugin == "none":
+        mend = "--plugin library"
+    return DeployError(
+        f"{options.flavour} cannot take {nodes or 'the model'}: {said}"[:1500],
+        expected="operators that this flavour has, with inputs that fit them",
+        mend=mend,
+    )
+
+
+def _monitor(trt: Any, events: Events) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Phases are nested; a step of an outer phase is told at once, of inner ones at most twenty times a second."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.told = 0.0
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+            events.emit("phase", name=phase_name, parent=parent_phase, done=0, total=num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            now = time.monotonic()
+            if now - self.told > 1 / EVENTS_PER_SECOND:
+                self.told = now
+                events.emit("phase", name=phase_name, done=step + 1, total=self.steps.get(phase_name, 0))
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            total = self.steps.pop(phase_name, 0)
+            events.emit("phase", name=phase_name, done=total, total=total)
+
+    return Monitor()
+
+
+def _write(path: Path, data: Any) -> None:
+    from hc_deploy.files import write_bytes
+
+    write_bytes(path, memoryview(data))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""A parsed network -> what it holds (`layers`), and the builder's configuration for it (`configure`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hc_deploy.engine.options import BuildOptions, Shape
+from hc_deploy.errors import UsageError
+
+MIB = 1 << 20
+
+
+def layers(trt: Any, network: Any) -> dict[str, Any]:
+    """Counts for `sidecar.Layers`, of the network as parsed."""
+    names = {trt.float32: "fp32", trt.float16: "fp16", trt.bfloat16: "bf16"}
+    heavy = {trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION}
+    plugins: dict[str, int] = {}
+    types: dict[str, int] = {}
+    computing: dict[str, int] = {}
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        is_plugin = layer.type == trt.LayerType.PLUGIN_V3
+        if is_plugin:
+            op = _plugin_name(trt, layer)
+            plugins[op] = plugins.get(op, 0) + 1
+        # What a layer computes in: the type that it takes (HCArgmax gives integers).
+        name = names.get(layer.get_input(0).dtype) if layer.num_inputs else names.get(layer.get_output(0).dtype)
+        if name is None:
+            continue
+        types[name] = types.get(name, 0) + 1
+        if is_plugin or layer.type in heavy:
+            computing[name] = computing.get(name, 0) + 1
+    return {
+        "source": "network",
+        "count": network.num_layers,
+        "plugins": plugins,
+        "types": types,
+        "computing": computing,
+    }
+
+
+def _plugin_name(trt: Any, layer: Any) -> str:
+    """The op of a plugin layer: from the plugin where the bindings give it, else from the layer's name."""
+    layer.__class__ = trt.IPluginV3Layer
+    try:
+        return str(layer.plugin.get_capability_interface(trt.PluginCapabilityType.CORE).plugin_name)
+    except (AttributeError, TypeError):
+        return str(layer.name).removeprefix("node_").rstrip("_0123456789")
+
+
+def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, has_plugins: bool) -> Any:
+    """The builder's configuration for `options`.
+
+    Raises:
+        UsageError: a compute capability that this TensorRT-RTX does not build for.
+        DeployError: the plugin library or the timing cache cannot be read.
+    """
+    config = builder.create_builder_config()
+    tf32 = trt.BuilderFlag.TF32
+    config.set_flag(tf32) if options.precision == "tf32" else config.clear_flag(tf32)
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.hardware != "none":
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, options.hardware.upper())
+    if options.compute_capabilities:
+        _set_capabilities(trt, config, options.compute_capabilities)
+    if has_plugins and options.plugin == "library" and options.carry_plugin:
+        from hc_deploy.engine import plugin_library
+
+        library = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
+        config.plugins_to_serialize = [str(library)]
+    if options.timing_cache is not None:
+        cache = Path(options.timing_cache)
+        config.set_timing_cache(config.create_timing_cache(cache.read_bytes() if cache.exists() else b""), False)
+    _set_profile(builder, network, config, options)
+    return config
+
+
+def _set_capabilities(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
+    known = {f"{name[2:-1]}.{name[-1]}": value for name, value in trt.ComputeCapability.__members__.items()
+             if name.startswith("SM")}  # fmt: skip
+    unknown = [text for text in capabilities if text not in known]
+    if unknown:
+        raise UsageError(
+            f"--compute-capability {unknown[0]}",
+            expected=f"one that this TensorRT-RTX builds for: {', '.join(sorted(known, key=float))}",
+            mend="--engine tensorrt for other GPUs",
+        )
+    config.num_compute_capabilities = len(capabilities)
+    for index, text in enumerate(capabilities):
+        config.set_compute_capability(known[text], index)
+
+
+def _set_profile(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:
+    image = network.get_input(0)
+    if -1 not in tuple(image.shape):
+        return
+    last = tuple(image.shape)[-1] == 3  # uint8 images are [B,H,W,3], float ones [B,3,H,W]
+
+    def full(shape: Shape) -> tuple[int, ...]:
+        sides = (shape.height, shape.width)
+        return (shape.batch, *sides, 3) if last else (shape.batch, 3, *sides)
+
+    profile = builder.create_optimization_profile()
+    span = options.profile
+    profile.set_shape(image.name, full(span.least), full(span.tuned), full(span.most))
+    config.add_optimization_profile(profile)

@@ -1,0 +1,44 @@
+"""model.onnx -> the model for ONNX Runtime's TensorRT provider, which knows plugins by the domain `trt.plugins`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hc_deploy.errors import DeployError, MissingDependencyError
+
+PROVIDER_DOMAIN = "trt.plugins"
+
+
+def for_tensorrt_provider(path: Path) -> tuple[bytes, bool]:
+    """The model with its custom ops in the provider's domain and without their bodies, and whether it has such ops.
+
+    The provider registers every plugin of TensorRT's registry as an operator of that domain, under the plugin's name.
+
+    Raises:
+        DeployError: the file is not a whole ONNX model. MissingDependencyError: the onnx package is not installed.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        from hc_deploy.export.functions import as_plugin_nodes
+        from hc_deploy.export.tensorrt import cast_uint8_first
+        from hc_deploy.ops.onnx_op import DOMAIN
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--provider tensorrt rewrites the model, and needs more than running it: {error}",
+            expected="the export extra",
+            mend="pip install torch onnx onnxscript safetensors",
+        ) from None
+    try:
+        model = as_plugin_nodes(onnx.load(str(path)))
+    except DecodeError:
+        raise DeployError(f"{path} is not a whole ONNX file", expected="the file as export.py wrote it") from None
+    cast_uint8_first(model)
+    custom = [node for node in model.graph.node if node.domain == DOMAIN]
+    for node in custom:
+        node.domain = PROVIDER_DOMAIN
+    for opset in model.opset_import:
+        if opset.domain == DOMAIN:
+            opset.domain = PROVIDER_DOMAIN
+    return model.SerializeToString(), bool(custom)

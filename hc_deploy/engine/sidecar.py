@@ -1,0 +1,175 @@
+"""`model.engine.json`: what an engine is, was made from and needs, checked before a byte of the engine is read.
+
+An engine may carry code that runs on the host (our plugin travels in it), so a session opens only an engine whose hash
+the sidecar vouches for. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from hc_deploy.engine.options import BuildOptions
+from hc_deploy.errors import DeployError
+from hc_deploy.files import require_file, write_bytes
+from hc_deploy.gpu import Gpu
+from hc_deploy.spec import ModelSpec
+
+SCHEMA = 1
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file as it was: name, bytes, sha256 (hexadecimal)."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (sha256 {self.sha256[:12]}…)"
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+        return cls(path.name, path.stat().st_size, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What was found in the network or engine.
+
+    Attributes:
+        source: `engine` (its inspector: needs a GPU) or `network` (as parsed, before fusion).
+        count: layers in all. plugins: plugin layers, by op.
+        types: layers by the type that they give, of those that give floating-point numbers.
+        computing: the same for convolutions and plugins alone: those that the precision is about.
+    """
+
+    source: str
+    count: int
+    plugins: dict[str, int] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
+    computing: dict[str, int] = field(default_factory=dict)
+
+    def shares(self) -> str:
+        """'fp16 92%, fp32 8%' of the computing layers."""
+        total = sum(self.computing.values()) or 1
+        ordered = sorted(self.computing.items(), key=lambda entry: -entry[1])
+        return ", ".join(f"{name} {100 * count / total:.0f}%" for name, count in ordered) or "none"
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """One engine; see the module.
+
+    Attributes:
+        version: TensorRT's. device: the GPU that it was built on, None for a CPU.
+        plugin: the library whose plugins it uses, None where it uses none of it.
+        seconds: of building. created: when, in UTC.
+    """
+
+    spec: ModelSpec
+    options: BuildOptions
+    version: str
+    engine: FileRecord
+    onnx: FileRecord
+    layers: Layers
+    plugin: FileRecord | None
+    device: Gpu | None
+    seconds: float
+    created: str
+
+    def write(self, path: Path) -> None:
+        """Write beside the engine at `path`, atomically."""
+        fields = {"schema": SCHEMA, **asdict(self), "spec": json.loads(self.spec.to_json())}
+        write_bytes(sidecar_path(path), (json.dumps(fields, indent=1) + "\n").encode())
+
+    @property
+    def carries_plugin(self) -> bool:
+        """Whether the engine holds our plugin library: code for the host."""
+        return self.plugin is not None and self.options.carry_plugin
+
+    def rebuild(self) -> str:
+        """The command that builds such an engine again."""
+        return (
+            f"python export.py CHECKPOINT --engine {self.options.flavour} --precision {self.options.precision} -o DIR"
+        )
+
+
+def sidecar_path(engine: Path) -> Path:
+    """`model.engine` -> `model.engine.json`."""
+    return engine.with_name(engine.name + ".json")
+
+
+def read_sidecar(engine: Path) -> Sidecar:
+    """The sidecar of the engine at `engine`; the engine itself is not read.
+
+    Raises:
+        DeployError: it is missing, unreadable, of another schema or incomplete.
+    """
+    path = sidecar_path(engine)
+    if not path.exists():
+        raise DeployError(
+            f"{engine} has no sidecar {path.name}",
+            expected="the file that export.py wrote beside the engine",
+            mend="copy both files, or build again: python export.py CHECKPOINT --engine tensorrt -o DIR",
+        )
+    require_file(path, what="the sidecar of an engine")
+    try:
+        fields = json.loads(path.read_text())
+        schema = fields.pop("schema")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise DeployError(f"{path} is not the sidecar of an engine", expected=_EXPECTED, mend=_REBUILD) from None
+    if schema != SCHEMA:
+        raise DeployError(f"{path}: sidecar of schema {schema}", expected=f"schema {SCHEMA}", mend=_REBUILD)
+    try:
+        return _from_fields(fields, source=str(path))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DeployError(f"{path}: a field is missing or wrong: {error}", expected=_EXPECTED, mend=_REBUILD) from None
+
+
+_EXPECTED = "what export.py wrote"
+_REBUILD = "build the engine again: python export.py CHECKPOINT --engine tensorrt -o DIR"
+
+
+def verify_engine(engine: Path) -> Sidecar:
+    """The sidecar, after the engine's size and hash were compared with it.
+
+    Raises:
+        DeployError: a file is missing, or the engine is not the one that the sidecar describes.
+    """
+    require_file(engine, what="a model.engine made by export.py --engine")
+    sidecar = read_sidecar(engine)
+    found = FileRecord.of(engine)
+    if (found.bytes, found.sha256) != (sidecar.engine.bytes, sidecar.engine.sha256):
+        raise DeployError(
+            f"{engine} is {found.bytes} bytes, sha256 {found.sha256[:12]}…",
+            expected=f"the engine its sidecar describes: {sidecar.engine.bytes} bytes, "
+            f"sha256 {sidecar.engine.sha256[:12]}…; it was cut short, changed or replaced, and is not opened",
+            mend=sidecar.rebuild(),
+        )
+    return sidecar
+
+
+def _from_fields(fields: dict[str, Any], *, source: str) -> Sidecar:
+    engine, onnx = (FileRecord(**fields.pop(name)) for name in ("engine", "onnx"))
+    plugin, device = fields.pop("plugin"), fields.pop("device")
+    spec = ModelSpec.from_json(json.dumps(fields.pop("spec")), source=source)
+    return Sidecar(
+        spec=spec,
+        options=BuildOptions.from_json(fields.pop("options")),
+        layers=Layers(**fields.pop("layers")),
+        plugin=None if plugin is None else FileRecord(**plugin),
+        device=None if device is None else Gpu(**device),
+        engine=engine,
+        onnx=onnx,
+        **fields,
+    )

@@ -1,0 +1,76 @@
+"""What must fit before an engine is opened: its TensorRT, its GPU, its plugin. A sidecar enters, errors leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hc_deploy.engine import flavours, plugin_library
+from hc_deploy.engine.sidecar import FileRecord, Sidecar
+from hc_deploy.errors import DeployError, MissingDependencyError
+
+
+def require_version(sidecar: Sidecar, installed: str) -> None:
+    """DeployError unless a runtime of version `installed` may open the engine.
+
+    TensorRT opens engines of its very own version, and of later ones if they were built version-compatible;
+    TensorRT-RTX those of its own version.
+    """
+    if installed == sidecar.version or (
+        sidecar.options.version_compatible and _parts(installed) >= _parts(sidecar.version)
+    ):
+        return
+    raise DeployError(
+        f"the engine was built by {sidecar.options.flavour} {sidecar.version}, installed is {installed}",
+        expected="the same version",
+        mend=sidecar.rebuild(),
+    )
+
+
+def require_device(sidecar: Sidecar, name: str, capability: str) -> None:
+    """DeployError unless the engine was built for a GPU of compute capability `capability`."""
+    options, built = sidecar.options, sidecar.device
+    wanted: tuple[str, ...] = options.compute_capabilities
+    if options.flavour == "tensorrt" and built is not None and built.compute_capability is not None:
+        least = (8, 0) if options.hardware == "ampere_plus" else None
+        if least is not None and _parts(capability) >= least:
+            return
+        wanted = ("8.0 and newer",) if least else (f"{built.compute_capability} ({built.name})",)
+        if built.compute_capability == capability:
+            return
+    if not wanted or capability in wanted:
+        return
+    raise DeployError(
+        f"the engine was built for compute capability {', '.join(wanted)}; this GPU is {name}, {capability}",
+        expected="the GPU that it was built for",
+        mend=sidecar.rebuild(),
+    )
+
+
+def runtime_module(sidecar: Sidecar) -> Any:
+    """The TensorRT that runs the engine: its own flavour, or the lean runtime for a version-compatible engine."""
+    try:
+        return flavours.load(sidecar.options.flavour)
+    except MissingDependencyError:
+        if not sidecar.options.version_compatible:
+            raise
+        return flavours.load_lean()
+
+
+def register_plugins(trt: Any, sidecar: Sidecar, library: Path | None) -> None:
+    """Plugins that do not travel in the engine."""
+    if sidecar.plugin is None or sidecar.carries_plugin:
+        return
+    path = plugin_library.find(library)
+    found = FileRecord.of(path)
+    if found.sha256 != sidecar.plugin.sha256:
+        raise DeployError(
+            f"{path} has sha256 {found.sha256[:12]}…",
+            expected=f"the plugin that the engine was built with, {sidecar.plugin.sha256[:12]}…",
+            mend=sidecar.rebuild(),
+        )
+    plugin_library.register(trt, path)
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())

@@ -1,0 +1,251 @@
+"""Engines built for real, by TensorRT-RTX on this CPU, and what its builder refuses, dies of or leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hc_deploy.engine import build as building
+from hc_deploy.engine.build import Progress, build_engine
+from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
+from hc_deploy.engine.sidecar import Layers, sidecar_path, verify_engine
+from hc_deploy.errors import DeployError, GateError, MissingDependencyError, UsageError
+from hc_deploy.export.onnx import export_onnx, save_onnx
+from models.load import new_network
+
+ROOT = Path(__file__).parents[2]
+SIDES = Shape(1, 97, 131)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """models(dynamic) -> (path, spec) of a small HCFCN-32."""
+    folder, made = tmp_path_factory.mktemp("models"), {}
+    net, spec = new_network("hcfcn32_resnet18", {"width": 4, "classes": 5})
+
+    def model(dynamic=False):
+        if dynamic not in made:
+            sides = {} if dynamic else {"batch": SIDES.batch, "height": SIDES.height, "width": SIDES.width}
+            path = folder / f"{'dynamic' if dynamic else 'static'}.onnx"
+            save_onnx(export_onnx(net, replace(spec, **sides)), path)
+            made[dynamic] = path, replace(spec, **sides)
+        return made[dynamic]
+
+    return model
+
+
+def options(spec, precision="fp16", **changed):
+    profile = ShapeRange.of(spec, SIDES, most=None if spec.batch else Shape(4, 512, 512))
+    return BuildOptions("tensorrt-rtx", precision, profile, **{"plugin": "none", **changed})
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_standard_operators(models, tmp_path, precision, dynamic):
+    path, spec = models(dynamic)
+    engine = tmp_path / "model.engine"
+    built = build_engine(path, engine, spec, options(spec, precision))
+    assert built == verify_engine(engine) and set(built.layers.computing) == {precision}
+    assert built.layers.plugins == {} and built.plugin is None and built.layers.source == "network"
+    assert engine.stat().st_size == built.engine.bytes > 100_000
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.engine", "model.engine.json"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_plugins(models, tmp_path, plugins_library, precision):
+    path, spec = models(dynamic=True)
+    carried = build_engine(path, tmp_path / "a.engine", spec, options(spec, precision, plugin="library"))
+    apart = build_engine(
+        path, tmp_path / "b.engine", spec, options(spec, precision, plugin="library", carry_plugin=False)
+    )
+    assert carried.layers.plugins == {"HCArgmax": 1, "HCUpsample": 2} == apart.layers.plugins
+    assert set(carried.layers.computing) == {precision}
+    assert carried.plugin is not None and carried.engine.bytes - apart.engine.bytes >= carried.plugin.bytes
+
+
+def test_options_reach_the_builder(models, tmp_path):
+    path, spec = models()
+    seen: list[Progress] = []
+    built = build_engine(
+        path, tmp_path / "model.engine", spec,
+        options(spec, compute_capabilities=("8.6", "12.0"), optimization_level=1, workspace_mib=64),
+        on_progress=lambda progress: seen.append(replace(progress)),
+    )  # fmt: skip
+    assert list(dict.fromkeys(p.stage for p in seen)) == ["load", "precision", "parse", "build", "write"]
+    assert any(p.phase and p.total and p.done == p.total for p in seen)
+    everything = build_engine(path, tmp_path / "all.engine", spec, options(spec))
+    assert built.engine.sha256 != everything.engine.sha256
+    with pytest.raises(UsageError, match="7.5, 8.0, 8.6"):
+        build_engine(path, tmp_path / "no.engine", spec, options(spec, compute_capabilities=("9.0",)))
+    assert not (tmp_path / "no.engine").exists()
+
+
+def test_the_typed_model_is_what_tensorrt_gets(models, tmp_path):
+    path, spec = models()
+    typed = tmp_path / "typed.onnx"
+    build_engine(path, tmp_path / "model.engine", spec, options(spec), typed_model=typed)
+    again = build_engine(typed, tmp_path / "again.engine", spec, options(spec, "fp32", keep_fp32=("Conv",)))
+    assert set(again.layers.computing) == {"fp16"}, "its precision is in the graph already"
+
+
+def test_full_tensorrt_needs_what_is_not_here(models, tmp_path):
+    path, spec = models()
+    with pytest.raises(MissingDependencyError, match="tensorrt"):
+        build_engine(path, tmp_path / "model.engine", spec, replace(options(spec), flavour="tensorrt"))
+
+
+def test_an_operator_that_the_flavour_lacks(tmp_path):
+    graph = helper.make_graph(
+        [
+            helper.make_node("DeformConv", ["image", "w", "offset"], ["out"], name="dcn", kernel_shape=[1, 1]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 2, 8, 8])],
+        [
+            numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "w"),
+            numpy_helper.from_array(np.zeros((1, 2, 8, 8), np.float32), "offset"),
+        ],
+    )
+    path = tmp_path / "dcn.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10), path)
+    _, spec = new_network("fcn32_resnet18", {"width": 4})
+    with pytest.raises(DeployError, match="--deform sampled"):
+        build_engine(
+            path, tmp_path / "model.engine", spec, options(replace(spec, batch=1, height=97, width=131), "fp32")
+        )
+
+
+def test_a_missing_plugin_is_refused_and_not_expanded(models, tmp_path):
+    path, spec = models()
+    library = tmp_path / "libother.so"
+    with pytest.raises(DeployError, match=r"libother.so does not exist"):
+        build_engine(path, tmp_path / "e", spec, options(spec, plugin="library", plugin_library=str(library)))
+    library.write_bytes(b"\x7fELF not quite")
+    with pytest.raises(DeployError, match="cannot be loaded"):
+        build_engine(path, tmp_path / "e", spec, options(spec, plugin="library", plugin_library=str(library)))
+
+
+def test_a_model_that_is_none(models, tmp_path):
+    _, spec = models()
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(b"no model at all")
+    with pytest.raises(DeployError, match="not a whole ONNX file"):
+        build_engine(broken, tmp_path / "model.engine", spec, options(spec))
+
+
+def test_an_old_engine_survives_a_failed_build_and_not_a_good_one(models, tmp_path):
+    path, spec = models()
+    engine = tmp_path / "model.engine"
+    first = build_engine(path, engine, spec, options(spec))
+    with pytest.raises(UsageError):
+        build_engine(path, engine, spec, options(spec, keep_fp32=("Nothing",)))
+    assert verify_engine(engine) == first
+    assert build_engine(path, engine, spec, options(spec, "fp32")) == verify_engine(engine) != first
+
+
+def test_precision_that_was_not_reached():
+    layers = Layers("network", 10, {}, {"fp32": 8, "fp16": 2}, {"fp32": 8, "fp16": 2})
+    wanted = BuildOptions("tensorrt-rtx", "fp16", ShapeRange(SIDES, SIDES, SIDES))
+    with pytest.raises(GateError, match="fp32 80%, fp16 20%"):
+        building._require_precision(layers, wanted)
+    building._require_precision(layers, replace(wanted, keep_fp32=("Conv",)))
+
+
+@pytest.mark.parametrize(("death", "told"), [("SIGABRT", "signal 6"), ("SIGKILL", "memory is the likely limit")])
+def test_a_builder_that_dies(models, tmp_path, monkeypatch, death, told):
+    """The child is made to die while it builds: one error, with its stage and last words, and no file."""
+    path, spec = models()
+    code = (
+        'import os, signal, sys; print(\'{"event": "stage", "name": "build"}\', flush=True); '
+        f"print('terminate called', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.{death})"
+    )
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        building.subprocess, "Popen", lambda command, **rest: real([sys.executable, "-c", code], **rest)
+    )
+    with pytest.raises(DeployError, match=told) as caught:
+        build_engine(path, tmp_path / "model.engine", spec, options(spec))
+    assert "terminate called" in str(caught.value) and "at: build" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk(models, tmp_path):
+    """A file-size limit stands for a full disk: it fails while the engine is written."""
+    path, _ = models()
+    code = (
+        "import resource, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from pathlib import Path\n"
+        "from hc_deploy.engine.build import build_engine\n"
+        "from tests.engine.test_build import options\n"
+        "from hc_deploy.runtime import open_session\n"
+        "from hc_deploy.errors import DeployError\n"
+        f"path, out = Path({str(path)!r}), Path({str(tmp_path)!r}) / 'model.engine'\n"
+        "spec = open_session(path).spec\n"
+        "try: build_engine(path, out, spec, options(spec))\n"
+        "except DeployError as error: print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "room for the file" in ended.stdout, ended.stdout + ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupting(models, tmp_path):
+    """Ctrl-C while it builds: the child ends, no file is left."""
+    path, spec = models()
+    children: list[int] = []
+
+    def interrupt(progress):
+        if progress.stage == "parse" and not children:
+            children.extend(_children())
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    assert threading.current_thread() is threading.main_thread()
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(path, tmp_path / "model.engine", spec, options(spec), on_progress=interrupt)
+    assert children and not any(Path(f"/proc/{child}").exists() for child in children)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _children():
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def test_the_command(tmp_path):
+    """`python export.py --engine` as a user runs it."""
+    run = [
+        sys.executable,
+        str(ROOT / "export.py"),
+        "--random-init",
+        "--arch",
+        "hcfcn32_resnet18",
+        "--option",
+        "width=8",
+    ]
+    good = subprocess.run(
+        [*run, "--size", "97x131", "-o", str(tmp_path), "--engine", "tensorrt-rtx", "--plugin", "none"],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert good.returncode == 0, good.stderr
+    assert "precision fp16: of convolutions and plugins fp16 100%" in good.stdout
+    assert "% of pixels as fp32" in good.stdout and "building the engine" in good.stderr
+    assert verify_engine(tmp_path / "model.engine").onnx.name == "model.onnx"
+    assert sidecar_path(tmp_path / "model.engine").exists()
+    for arguments, message in (
+        (["--precision", "fp16"], "--precision without --engine"),
+        (["--engine", "tensorrt-rtx", "--max-shape", "1x9999x9999"], "export with --dynamic"),
+        (["--engine", "openvino"], "tensorrt, tensorrt-rtx"),
+    ):
+        bad = subprocess.run([*run, "-o", str(tmp_path), *arguments], capture_output=True, text=True, cwd=ROOT)
+        assert bad.returncode == 2 and message in bad.stderr and "Traceback" not in bad.stderr, bad.stderr
