@@ -16,7 +16,7 @@ import onnx.helper
 import onnx.inliner
 import onnx.parser
 
-from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp
+from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp, argmax
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
 FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
@@ -107,8 +107,14 @@ def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def as_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with every custom op replaced by its body (TensorRT's parser does not tell overloads apart)."""
-    result: onnx.ModelProto = onnx.inliner.inline_local_functions(model)
+    """A copy for TensorRT with every custom op replaced by its body (its parser does not tell overloads apart)."""
+    bodies = onnx.ModelProto()
+    bodies.CopyFrom(model)
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    for function in bodies.functions:
+        if function.name == argmax.CHANNELS_FIRST.name:
+            function.CopyFrom(function_proto(argmax.CHANNELS_FIRST, ClusterOptions(), opset=opset))
+    result: onnx.ModelProto = onnx.inliner.inline_local_functions(bodies)
     return result
 
 

@@ -68,7 +68,7 @@ def build(output_dir: Path, *, source: Path = LAUNCHERS, sanitize: bool = False,
     command += ["-isystem", str(headers or cuda_headers()), "-x", "c++", str(source), "-o", str(library)]
     if shutil.which("g++") is None:
         raise BuildError("g++ not found\ntry: apt-get install g++")
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise BuildError(f"{' '.join(command)}\n{done.stderr}")
     return library

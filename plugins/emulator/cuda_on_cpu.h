@@ -23,6 +23,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -52,7 +53,7 @@ constexpr int kDone = 0, kInvalidValue = 1, kInvalidConfiguration = 9;  // of cu
 struct Thread {
     enum State { kRuns, kAtBarrier, kAtWarp, kEnded };
     ucontext_t context;
-    std::vector<char> stack;
+    std::unique_ptr<char[]> stack;
     uint3 index;
     int id;
     State state;
@@ -173,10 +174,10 @@ inline void prepare_threads(dim3 block) {
     machine.count = block.x * block.y * block.z;
     while (int(machine.threads.size()) < machine.count) {
         Thread& t = machine.threads.emplace_back();
-        t.stack.resize(kStack);
+        t.stack.reset(new char[kStack]);  // not zeroed: the pages that no thread uses are never touched
         getcontext(&t.context);
-        t.context.uc_stack.ss_sp = t.stack.data();
-        t.context.uc_stack.ss_size = t.stack.size();
+        t.context.uc_stack.ss_sp = t.stack.get();
+        t.context.uc_stack.ss_size = kStack;
         t.context.uc_link = nullptr;
         makecontext(&t.context, fiber, 0);
     }

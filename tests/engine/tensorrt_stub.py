@@ -42,7 +42,7 @@ def build(folder):
 
 
 def _run(*command):
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
 
 

@@ -55,15 +55,15 @@ class Planner:
         root = Path(quick_plugins.__file__).parents[2]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=root
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", cwd=root
             )
 
     def __call__(self, do, **request):
-        before = len(self.log.read_text())
+        before = len(self.log.read_text(encoding="utf-8"))
         self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
-        self.logged = self.log.read_text()[before:]
+        self.logged = self.log.read_text(encoding="utf-8")[before:]
         assert answer, f"the planner died: {self.logged}"
         return json.loads(answer)
 

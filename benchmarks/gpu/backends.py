@@ -1,0 +1,100 @@
+"""A case and its files -> an opened Session; the only module that knows one backend from another.
+
+In a dry run the sessions of ONNX Runtime and torch are on the CPU, and engines are not opened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.gpu.cases import ENGINES, Backend, Case
+from benchmarks.gpu.store import Files
+from hc_deploy.errors import DeployError
+from hc_deploy.gpu import Gpu
+from hc_deploy.runtime.session import Session
+from hc_deploy.spec import Precision
+
+VERSIONED = ("tensorrt", "tensorrt_rtx", "tensorrt_lean", "onnxruntime", "torch", "pycuda")
+MULTIPLIES: dict[Backend, Precision] = {"onnxruntime-cuda": "tf32", "onnxruntime-tensorrt": "tf32"}
+"""How float32 is multiplied where the backend's default is not float32: ONNX Runtime's providers take TF32."""
+
+
+def bounds_of(case: Case, *, dry_run: bool) -> Precision:
+    """The precision whose bounds hold for the answers of `case`."""
+    if case.precision != "fp32" or dry_run:
+        return case.precision
+    return MULTIPLIES.get(case.backend, "fp32")
+
+
+def open_case(case: Case, files: Files, *, dry_run: bool) -> Session:
+    """The session.
+
+    Raises:
+        DeployError: what was missing, or why the backend refused.
+    """
+    if case.backend.startswith("torch"):
+        return _torch(case, files, dry_run=dry_run)
+    if case.backend in ENGINES:
+        if dry_run:
+            raise DeployError("engines are not run in a dry run")
+        from hc_deploy.runtime.tensorrt import TensorRtSession
+
+        return TensorRtSession(files.model)
+    from hc_deploy.runtime import open_session
+
+    provider = case.backend.removeprefix("onnxruntime-")
+    return open_session(files.model, provider="cpu" if dry_run and provider == "cuda" else provider)
+
+
+def _torch(case: Case, files: Files, *, dry_run: bool) -> Session:
+    """Channels last and cuDNN's own search, as torch is used where speed counts; fp32 without TF32."""
+    import torch
+
+    from hc_deploy.export.deployed import DeployedNet
+    from hc_deploy.runtime.torch import TorchSession
+    from models import build
+
+    if not dry_run and not torch.cuda.is_available():
+        raise DeployError(f"torch {torch.__version__} finds no GPU")
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    net = build(case.network.arch, **case.network.options)
+    net.load_state_dict(torch.load(files.model, weights_only=True))
+    module: Any = DeployedNet(net, files.spec).to(memory_format=torch.channels_last)
+    if case.precision == "fp16":
+        module = module.half()
+    if case.backend == "torch-compile":
+        mode: dict[str, Any] = {"backend": "eager"} if dry_run else {"mode": "reduce-overhead"}
+        module = torch.compile(module, dynamic=False, **mode)
+    return TorchSession(module, files.spec, name=case.name, device="cpu" if dry_run else "cuda")
+
+
+def loaded_versions() -> dict[str, str]:
+    """Of the runtimes that this process has imported."""
+    import sys
+
+    found = {name: str(getattr(sys.modules.get(name), "__version__", "")) for name in VERSIONED}
+    if torch := sys.modules.get("torch"):
+        from hc_deploy.ops.kernels import LIBRARY
+
+        found["torch's CUDA"] = str(torch.version.cuda or "")
+        found["HC kernels in torch"] = "built" if LIBRARY.is_file() else "not built"
+    return {name: version for name, version in found.items() if version}
+
+
+def rtx_refusal(gpu: Gpu | None) -> str:
+    """What TensorRT-RTX itself says about this GPU: the compute capabilities that it builds for; '' if it is listed."""
+    from hc_deploy.engine import flavours
+
+    try:
+        trt = flavours.load("tensorrt-rtx")
+    except DeployError:
+        return ""
+    known = sorted((f"{name[2:-1]}.{name[-1]}" for name in trt.ComputeCapability.__members__ if name[:2] == "SM"),
+                   key=float)  # fmt: skip
+    capability = gpu.compute_capability if gpu else None
+    if capability is None or capability in known:
+        return ""
+    return (
+        f"; TensorRT-RTX {trt.__version__} builds for compute capability {', '.join(known)}, this GPU has {capability}"
+    )
