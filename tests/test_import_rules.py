@@ -20,7 +20,8 @@ ALLOWED = {
     "onnx": ("hc_deploy.export",),
     "onnxscript": ("hc_deploy.export",),
     "onnxruntime": (),  # imported when a session is opened
-    "tensorrt": (),
+    "tensorrt": (),  # imported when an engine is built or opened
+    "tensorrt_rtx": (),
     "pycuda": (),
     "cv2": ("hc_deploy.video", "hc_deploy.runtime.image", "hc_deploy.bench.clocks", "hc_deploy.bench.run"),
     "rich": ("hc_deploy.bench.table",),

@@ -20,8 +20,8 @@ GRID_LIMIT = 65535
 FLAGS = {"dot": 1, "exclude": 2, "hard": 4}
 """Bits of the kernels' integer `flags`, by attribute value (ClusterOptions in assign.cuh)."""
 
-NORM_FLOOR, LARGEST = np.float32(1e-6), np.float32(3.4e38)
-"""The largest scale of a logit, 1 / NORM_FLOOR / tau, must be a float32 (legal() in launch.cu)."""
+LEAST_TAU, MOST_TAU = np.float32(3e-33), np.float32(3e38)
+"""HC_LEAST_TAU and HC_MOST_TAU of launch.h: beyond them a scale of the logits is no float32."""
 
 Sizes = Sequence[Any]
 """Sizes of one tensor: integers, or TensorRT's symbolic ones."""
@@ -124,10 +124,8 @@ def cluster_options(attributes: Mapping[str, Any]) -> ClusterOptions:
             raise ValueError(f"tau={tau.tolist()}: expected one number")
         given["tau"] = float(tau[0])
     options = ClusterOptions(**given)
-    with np.errstate(all="ignore"):
-        largest_scale = np.float32(1) / NORM_FLOOR / np.float32(options.tau)
-    if not (options.tau <= LARGEST and largest_scale <= LARGEST):
-        raise ValueError(f"tau={options.tau!r}: expected a number from 3e-33 to {LARGEST:.2g}, for float32 logits")
+    if not LEAST_TAU <= options.tau <= MOST_TAU:
+        raise ValueError(f"tau={options.tau!r}: expected a number from {LEAST_TAU:g} to {MOST_TAU:g}")
     return options
 
 

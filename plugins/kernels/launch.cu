@@ -36,9 +36,7 @@ dim3 label_grid(int B, int H, int W) {
 }
 
 // The largest scale of a logit must be a float32: a NaN of infinity * 0 reached the border otherwise.
-bool legal(const hc_cluster_options& o) {
-    return o.tau > 0.0f && o.tau <= 3.4e38f && 1.0f / hc::kNormFloor / o.tau <= 3.4e38f;
-}
+bool legal(const hc_cluster_options& o) { return o.tau >= HC_LEAST_TAU && o.tau <= HC_MOST_TAU; }
 
 int inverse_tau_bits(const hc_cluster_options& options) {
     const float inverse = 1.0f / options.tau;

@@ -19,6 +19,10 @@
 extern "C" {
 #endif
 
+/* A smaller tau makes 1 / (norm floor * tau) infinite, a larger one is infinite itself. */
+#define HC_LEAST_TAU 3e-33f
+#define HC_MOST_TAU 3e38f
+
 enum hc_type { HC_FLOAT32 = 0, HC_FLOAT16 = 1, HC_BFLOAT16 = 2 };
 
 /* dot, exclude, hard: 0 or 1 (similarity dot, not cosine; border exclude, not zero; assignment hard, not soft). */

@@ -1,9 +1,9 @@
 #include "attributes.h"
 
-#include <cmath>
 #include <cstring>
 #include <string_view>
 
+#include "../kernels/launch.h"
 #include "log.h"
 
 namespace {
@@ -37,9 +37,9 @@ bool read_tau(float& tau, const PluginField& field, const char* op, const char* 
         return false;
     }
     std::memcpy(&tau, field.data, sizeof tau);
-    if (tau > 0.0f && std::isfinite(tau) && std::isfinite(1.0f / tau)) return true;
-    hc::log_error("%s \"%s\": tau is %g, expected a positive finite number (and so 1/tau)", op, node,
-                  static_cast<double>(tau));
+    if (tau >= HC_LEAST_TAU && tau <= HC_MOST_TAU) return true;
+    hc::log_error("%s \"%s\": tau is %g, expected a number from %g to %g", op, node, static_cast<double>(tau),
+                  static_cast<double>(HC_LEAST_TAU), static_cast<double>(HC_MOST_TAU));
     return false;
 }
 

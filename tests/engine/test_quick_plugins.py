@@ -251,7 +251,7 @@ GOOD = [[1, 3, 5, 5], [1, 3, 3, 3]]
 REFUSED = {
     "negative tau": (GOOD, [("tau", "FLOAT32", -1.0)], "tau=-1.0: expected a positive finite number"),
     "tau is no number": (GOOD, [("tau", "FLOAT32", float("nan"))], "tau=nan: expected a positive finite number"),
-    "tau too small": (GOOD, [("tau", "FLOAT32", 1e-36)], "expected a number from 3e-33 to 3.4e+38"),
+    "tau too small": (GOOD, [("tau", "FLOAT32", 1e-36)], "expected a number from 3e-33 to 3e+38"),
     "similarity": (GOOD, [("similarity", "CHAR", "angle")], "similarity='angle': expected one of cosine, dot"),
     "border": (GOOD, [("border", "CHAR", "")], "border='': expected one of zero, exclude"),
     "assignment": (GOOD, [("assignment", "CHAR", "softly")], "assignment='softly': expected one of soft, hard"),
@@ -356,7 +356,7 @@ def test_geometry_is_that_of_the_launchers(planner, launchers, op):
         assert launch == [*grid, threads, 1, 1, 0]
 
 
-@pytest.mark.parametrize("tau", [1e-45, 1e-36, 2.9e-33, 2.95e-33, 1e-30, 0.07, 1.0, 1e38, 3.39e38, 3.401e38])
+@pytest.mark.parametrize("tau", [1e-45, 1e-36, 2.9e-33, 3.1e-33, 1e-30, 0.07, 1.0, 1e38, 2.9e38, 3.1e38])
 def test_tau_is_legal_where_the_launchers_take_it(launchers, tau):
     try:
         quick_ops.cluster_options({"tau": np.array([tau], np.float32)})

@@ -104,7 +104,7 @@ def assign(**attributes):
 
 OURS = 'ERROR: hc_deploy: HCAssign "the_node": '
 REFUSED = {
-    "negative tau": (assign(tau=-0.07), OURS + "tau is -0.07, expected a positive finite number"),
+    "negative tau": (assign(tau=-0.07), OURS + "tau is -0.07, expected a number from 3e-33 to 3e+38"),
     "tau of zero": (assign(tau=0.0), OURS + "tau is 0, expected"),
     "tau as text": (assign(tau="0.07"), "tau"),
     "similarity": (assign(similarity="euclid"), OURS + 'similarity is "euclid" (6 characters), expected cosine or dot'),

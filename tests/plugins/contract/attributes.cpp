@@ -43,7 +43,7 @@ void check_values(const char* op) {
     for (const char* similarity : {"cosine", "dot"})
         for (const char* border : {"zero", "exclude"})
             for (const char* assignment : {"soft", "hard"})
-                for (float tau : {0.07f, 1e-38f, 3e38f}) {
+                for (float tau : {0.07f, 3e-33f, 3e38f}) {
                     const Fields given{tau, similarity, border, assignment};
                     IPluginV3* plugin =
                         create(op, {text_field("border", border), tau_field(tau), text_field("similarity", similarity),
@@ -87,7 +87,7 @@ void refused(const char* op, const PluginField& field, const char* message) {
 }
 
 void check_bad_values(const char* op) {
-    for (float tau : {0.0f, -0.07f, INFINITY, NAN, 1e-39f}) refused(op, tau_field(tau), "tau is ");
+    for (float tau : {0.0f, -0.07f, INFINITY, NAN, 1e-33f, 3.1e38f}) refused(op, tau_field(tau), "tau is ");
     const float pair[] = {0.07f, 0.08f};
     const double wide = 0.07;
     const int32_t whole = 1;
