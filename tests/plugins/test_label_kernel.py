@@ -25,6 +25,7 @@ SIZES = {
     "smaller": ((37, 149), (17, 31)),
     "wider and lower": ((37, 13), (18, 131)),
     "narrower and higher": ((7, 149), (37, 130)),
+    "lower only": ((67, 129), (17, 130)),
     "to one": ((5, 7), (1, 1)),
 }
 

@@ -56,7 +56,7 @@ def test_sanitizers_find_nothing(libraries):
     done = run(libraries[0])
     assert done.returncode == 0, done.stderr[-3000:]
     assert "error" not in done.stdout
-    assert len(done.stdout.splitlines()) == 300
+    assert len(done.stdout.splitlines()) == 306
     assert done.stdout == run(kernels().path, sanitizer=False).stdout
 
 
