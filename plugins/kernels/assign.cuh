@@ -64,7 +64,6 @@ template <typename T, int FixedK, bool Paired>
 __device__ void assign_cell(const T* features, const T* seeds, int runtime_k, const Cell& cell,
                             const ClusterOptions& options, Tiles& shared, Turn& turn,
                             float (&weight)[kPixels][kCandidates]) {
-    __shared__ Tile squares[kWarps];
     const int K = FixedK ? FixedK : runtime_k;
     const int64 plane = cell.fine_plane();
 
@@ -113,6 +112,7 @@ __device__ void assign_cell(const T* features, const T* seeds, int runtime_k, co
 
     float seed_scale[kCandidates];
     if (options.cosine) {
+        Tile* squares = shared.set[turn.next()];  // one tile a warp; everybody has left this set
         mover.put_squares(squares[cell.warp]);
         __syncthreads();
         for (int i = threadIdx.x; i < kTileCells; i += kThreads) {
