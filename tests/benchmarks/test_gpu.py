@@ -1,15 +1,18 @@
-"""The benchmark of all flavours where no GPU is: its dry run, the targets on made-up samples, what fails and what ends it.
+"""The benchmark of all flavours where no GPU is: its dry run, the targets on made-up samples, failures and Ctrl-C.
 
 What only a GPU can show: engines that run, their layers and memory, torch and ONNX Runtime on a device.
 """
 
 import dataclasses
 import json
+import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -27,11 +30,11 @@ from hc_deploy.bench.report import ModelFile, ModelReport, Report, Samples, Stop
 from hc_deploy.engine import flavours
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.gpu import Gpu
+from hc_deploy.gpu import Gpu, read_gpu
 from hc_deploy.runtime.tensorrt import LayerTime, Memory
 
 PAIR = "onnxruntime-cuda/fp16/resnet18/hcfcn32/pair"
-ONLY = [PAIR, "tensorrt*/fp16/resnet18/hcfcn32/pair", "torch-compile/fp32/resnet18/hcfcn32/torch"]
+ONLY = [PAIR, "tensorrt*/fp16/resnet18/hcfcn32/pair", PAIR.replace("pair", "torch")]
 PLAN = Plan(rounds=6, warmup=1)
 
 
@@ -51,17 +54,17 @@ def test_dry_run(dry):
     assert report["schema"] == 1 and report["dry_run"] and not report["interrupted"]
     assert report["plan"] == [group["group"]["name"] for group in report["groups"]] and len(report["plan"]) == 5
     status = {
-        (group["group"]["name"].split("/")[0], one["case"]["name"]): one["status"]
+        (one["case"]["backend"], one["case"]["name"]): one["status"]
         for group in report["groups"]
         for one in group["cases"]
     }
     assert status["onnxruntime-cuda", "hcfcn32"] == status["onnxruntime-cuda", "fcn32"] == "measured"
-    assert status["torch-compile", "torch-compile"] == status["torch-compile", "torch-eager"] == "measured"
+    assert status["onnxruntime-cuda", "onnxruntime-cuda"] == status["torch-eager", "torch-eager"] == "measured"
     assert {status["tensorrt-rtx", name] for name in ("hcfcn32", "hcfcn32 standard", "fcn32")} == {"built"}
     assert {status[backend, "hcfcn32"] for backend in ("tensorrt", "onnxruntime-tensorrt")} == {"not run"}
     ran = {one["name"]: one["runs"] for one in report["backends"]}
     assert ran == {"tensorrt": False, "tensorrt-rtx": False, "onnxruntime-tensorrt": False, "onnxruntime-cuda": True,
-                   "torch-compile": True, "torch-eager": True}  # fmt: skip
+                   "torch-eager": True}  # fmt: skip
 
 
 def test_dry_run_keeps_raw_samples_and_judges_no_time(dry):
@@ -133,6 +136,18 @@ def job(dry, *members, refused=None):
     return Job(
         group, {one.name: store.Files(folder, folder / store.ONNX) for one in members}, refused or {}, PLAN, True
     )
+
+
+def test_torch_eager_and_compiled(dry):
+    """The network as torch runs it, in this process: torch.compile is slow to import anew."""
+    members = [case(f"{backend} {precision}", backend=backend, precision=precision)
+               for backend in ("torch-compile", "torch-eager") for precision in ("fp16", "fp32")]  # fmt: skip
+    made = job(dry, *members)
+    files = {name: dataclasses.replace(each, model=each.folder / store.WEIGHTS) for name, each in made.files.items()}
+    result = measure.run_group(dataclasses.replace(made, files=files))
+    assert [one.status for one in result.cases] == ["measured"] * 4
+    for one in result.cases:
+        assert one.parity.pixels == 1 if one.case.precision == "fp32" else 0.99 < one.parity.pixels < 1
 
 
 def test_a_failing_case_does_not_stop_the_others(dry, monkeypatch):
@@ -251,22 +266,32 @@ def test_a_dead_worker_is_a_line(dry, monkeypatch, work, reason):
     made = dataclasses.replace(job(dry, case()), plan=Plan(rounds=6, max_seconds=None))
     result = worker.run(made)
     assert result.cases[0].status == "not run"
-    assert result.cases[0].reason == result.reason and pytest.importorskip("re").search(reason, result.reason)
+    assert result.cases[0].reason == result.reason and re.search(reason, result.reason)
 
 
-def test_ctrl_c_keeps_what_was_measured(dry, tmp_path):
+def test_ctrl_c_ends_the_worker(dry, monkeypatch):
+    monkeypatch.setattr(worker, "_work", hang)
+    monkeypatch.setattr(worker, "PRELOAD", [])
+    children = set(multiprocessing.active_children())
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(dataclasses.replace(job(dry, case()), plan=Plan(rounds=6, max_seconds=None)))
+    assert set(multiprocessing.active_children()) == children
+
+
+def test_ctrl_c_keeps_what_was_measured(dry, tmp_path, monkeypatch, capsys):
+    """It comes while the second of two groups runs."""
     shutil.copytree(dry / "models", tmp_path / "models")
-    arguments = [sys.executable, "-m", "benchmarks.gpu", "-o", tmp_path, "--dry-run"]
-    chosen = ["--only", PAIR, "--only", "torch-compile/fp32/resnet18/hcfcn32/torch"]
-    process = subprocess.Popen([*arguments, *chosen], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith("2 of 2"):
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in rest and "interrupted; what was measured" in rest
+
+    def run(made):
+        if made.group.kind == "torch":
+            signal.raise_signal(signal.SIGINT)
+        return measure.run_group(made)
+
+    monkeypatch.setattr(worker, "run", run)
+    with pytest.raises(SystemExit) as caught:
+        command.main(tmp_path, dry_run=True, only=[PAIR, PAIR.replace("pair", "torch")])
+    assert caught.value.code == 130 and "interrupted; what was measured is in" in capsys.readouterr().err
     report = read(tmp_path)
     assert report["interrupted"] and [group["group"]["name"] for group in report["groups"]] == [PAIR]
     assert report["groups"][0]["report"]["models"] and len(report["plan"]) == 2
@@ -274,17 +299,11 @@ def test_ctrl_c_keeps_what_was_measured(dry, tmp_path):
 
 
 def test_without_a_gpu(tmp_path):
-    if command_gpu():
+    if read_gpu():
         pytest.skip("there is a GPU")
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu", "-o", tmp_path], capture_output=True, text=True)
     assert done.returncode == 4 and "no NVIDIA GPU" in done.stderr and "--dry-run" in done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
-
-
-def command_gpu():
-    from hc_deploy.gpu import read_gpu
-
-    return read_gpu()
 
 
 def test_only_names_no_group(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from hc_deploy.describe import describe
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, read_sidecar, sidecar_path, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError
@@ -41,6 +42,17 @@ def test_round_trip(engine):
     path, sidecar = engine
     assert verify_engine(path) == sidecar
     assert sidecar.layers.shares() == "fp16 100%"
+
+
+def test_inspecting(engine):
+    path, _ = engine
+    lines = dict(describe(path))
+    assert "tensorrt 10.16.1" in lines["kind"] and "fp16 100%" in lines["precision"]
+    assert "libhc_plugins.so" in lines["plugin"] and "2 HCUpsample" in lines["layers"]
+    assert "T4 (7.5), driver 570.1" in lines["built"] and lines["takes"].endswith("1x64x64")
+    path.write_bytes(b"cut")
+    with pytest.raises(DeployError, match="is not opened"):
+        describe(path)
 
 
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: b"y" + d[1:]])
