@@ -23,8 +23,9 @@ from hc_deploy.gpu import read_gpu
 from hc_deploy.spec import ModelSpec, Precision
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
-PLAIN_SHARE = 0.9
-"""Least share of convolutions and plugins in the type asked for; below it something took the graph back to float32."""
+LEAST_SHARE = {"network": 0.9, "engine": 0.5}
+"""Least share of convolutions and plugins in the type asked for; below it something took the graph back to float32. In
+an engine, fused layers at the network's ends count as well."""
 LAST_LINES = 3
 
 
@@ -113,11 +114,12 @@ def _require_precision(layers: Layers, options: BuildOptions) -> None:
     total = sum(layers.computing.values())
     if not total:
         raise GateError("the network has no convolution or plugin", expected="a network")
-    share = layers.computing.get(wanted, 0) / total
-    if share < PLAIN_SHARE and not options.keep_fp32:
+    least = LEAST_SHARE[layers.source]
+    if layers.computing.get(wanted, 0) / total < least and not options.keep_fp32:
         raise GateError(
-            f"--precision {options.precision}: of {total} convolutions and plugins {layers.shares()}",
-            expected=f"at least {PLAIN_SHARE:.0%} in {wanted}",
+            f"--precision {options.precision}: of {total} convolutions and plugins {layers.shares()} "
+            f"(in the {layers.source})",
+            expected=f"at least {least:.0%} in {wanted}",
             mend="--precision fp32, or name what may stay with --keep-fp32",
         )
 
@@ -158,8 +160,8 @@ def _take(event: dict[str, Any], told: _Told) -> None:
     elif kind == "log":
         if event["severity"] != "warning":
             told.messages.append(event["text"])
-    elif kind == "layers":
-        told.layers = event
+    elif kind == "layers":  # first the network's, then the engine's: plugins are known by name in the former
+        told.layers = event if told.layers is None else {**event, "plugins": told.layers["plugins"]}
     elif kind == "done":
         told.finished = event
     elif kind == "error":

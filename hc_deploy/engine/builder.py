@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.engine.configure import configure, layers
+from hc_deploy.engine.inspected import engine_layers
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError, MissingDependencyError
 
@@ -92,11 +93,31 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     if engine is None:
         raise DeployError("TensorRT could not build the engine", expected="the messages above to be mended")
     seconds = time.monotonic() - start
+    _inspect(trt, logger, engine, options, events)
     events.emit("stage", name="write")
     _write(Path(request["engine"]), engine)
     if options.timing_cache is not None:
         _write(Path(options.timing_cache), config.get_timing_cache().serialize())
     events.emit("done", version=trt.__version__, seconds=seconds)
+
+
+def _inspect(trt: Any, logger: Any, data: Any, options: BuildOptions, events: Events) -> None:
+    """Tell what the engine computes in, where there is a GPU that opens it; else the parsed network's types stand."""
+    from hc_deploy.gpu import read_gpu
+
+    if read_gpu() is None:
+        return
+    runtime = trt.Runtime(logger)
+    if options.plugin == "library" and options.carry_plugin:
+        runtime.engine_host_code_allowed = True  # it was built here, a moment ago
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:  # an RTX engine on a GPU that is not RTX, say
+        return
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        events.emit("layers", **engine_layers(text))
+    except ValueError as error:
+        events.emit("log", severity="warning", text=f"inspector: {error}")
 
 
 def _load(options: BuildOptions) -> Any:

@@ -57,6 +57,7 @@ def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, ha
         DeployError: the plugin library or the timing cache cannot be read.
     """
     config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector tells the layers' types
     tf32 = trt.BuilderFlag.TF32
     config.set_flag(tf32) if options.precision == "tf32" else config.clear_flag(tf32)
     if options.workspace_mib is not None:
