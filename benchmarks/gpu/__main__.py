@@ -43,7 +43,7 @@ def main(
     """Measure HC networks, their twins and every level on each flavour, and hold them against the targets.
 
     A flavour that is absent or refuses this GPU is a line of the table. Models are kept in DIR/models for the next run.
-    Ctrl-C keeps what was measured. Exit code 3 when an answer is not torch's; 4 without a GPU.
+    Ctrl-C keeps what was measured. Exit code 3 when a deployed network's answer is not torch's; 4 without a GPU.
     """
     from hc_deploy.errors import GateError, MissingDependencyError
     from hc_deploy.files import make_folder
@@ -144,7 +144,8 @@ class Run:
                 files[case.name] = store.prepare(case)
             except Exception as error:  # one network that cannot be had does not stop the others
                 refused[case.name] = reason_of(error)
-        if not files:
+        if not files or (group.kind == "torch" and set(files) == {group.baseline}):
+            refused |= dict.fromkeys(files, "nothing runs beside it")
             return replace(not_run(group, ""), cases=not_run_cases(group, refused))
         return worker.run(Job(group, files, refused, plan, self.dry_run))
 

@@ -14,6 +14,8 @@ from hc_deploy.gpu import Gpu
 from hc_deploy.runtime.session import Session
 from hc_deploy.spec import Precision
 
+DRY_THREADS = 1
+"""Tiny networks gain nothing from more."""
 VERSIONED = ("tensorrt", "tensorrt_rtx", "tensorrt_lean", "onnxruntime", "torch", "pycuda")
 MULTIPLIES: dict[Backend, Precision] = {"onnxruntime-cuda": "tf32", "onnxruntime-tensorrt": "tf32"}
 """How float32 is multiplied where the backend's default is not float32: ONNX Runtime's providers take TF32."""
@@ -43,16 +45,30 @@ def open_case(case: Case, files: Files, *, dry_run: bool) -> Session:
     from hc_deploy.runtime import open_session
 
     provider = case.backend.removeprefix("onnxruntime-")
-    return open_session(files.model, provider="cpu" if dry_run and provider == "cuda" else provider)
+    if dry_run and provider == "cuda":
+        return open_session(files.model, provider="cpu", threads=DRY_THREADS)
+    return open_session(files.model, provider=provider)
 
 
 def _torch(case: Case, files: Files, *, dry_run: bool) -> Session:
     """Channels last and cuDNN's own search, as torch is used where speed counts; fp32 without TF32."""
     import torch
+    from torch import nn
 
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.runtime.torch import TorchSession
     from models import build
+
+    class _Half(nn.Module):
+        """The network in float16 after a normalisation in float32, as in the exported graph."""
+
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net.half()
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.net(image.half())
+            return logits
 
     if not dry_run and not torch.cuda.is_available():
         raise DeployError(f"torch {torch.__version__} finds no GPU")
@@ -60,13 +76,14 @@ def _torch(case: Case, files: Files, *, dry_run: bool) -> Session:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     net = build(case.network.arch, **case.network.options)
     net.load_state_dict(torch.load(files.model, weights_only=True))
-    module: Any = DeployedNet(net, files.spec).to(memory_format=torch.channels_last)
-    if case.precision == "fp16":
-        module = module.half()
+    network: Any = _Half(net) if case.precision == "fp16" else net
+    module: Any = DeployedNet(network, files.spec)
+    module = module.to(memory_format=torch.channels_last)
     if case.backend == "torch-compile":
         mode: dict[str, Any] = {"backend": "eager"} if dry_run else {"mode": "reduce-overhead"}
         module = torch.compile(module, dynamic=False, **mode)
-    return TorchSession(module, files.spec, name=case.name, device="cpu" if dry_run else "cuda")
+    device, threads = ("cpu", DRY_THREADS) if dry_run else ("cuda", None)
+    return TorchSession(module, files.spec, name=case.name, device=device, threads=threads)
 
 
 def loaded_versions() -> dict[str, str]:

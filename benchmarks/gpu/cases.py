@@ -99,7 +99,7 @@ class Scope:
 
 FULL = Scope()
 QUICK = Scope(size=(512, 1024), backbones=("resnet18",))
-DRY = Scope(size=PROBE_SIZE, backbones=("resnet18",), systems=("hcfcn32",), levels=(0, 4), width=TINY_WIDTH)
+DRY = Scope(size=PROBE_SIZE, backbones=("resnet18",), systems=("hcfcn32", "hcpspnet"), levels=(0, 4), width=TINY_WIDTH)
 
 
 def plan(scope: Scope) -> list[Group]:

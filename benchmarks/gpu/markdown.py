@@ -72,8 +72,8 @@ def _backends(report: RunReport) -> Iterator[str]:
 
 
 def _group_rows(groups: Iterable[GroupResult], kind: str) -> Iterator[str]:
-    """One row a case: medians of the three clocks, ratio to the group's baseline, parity, memory."""
-    yield "| group | case | engine, ms | transfer, ms | end to end, ms | time of the baseline's | as torch | engine MB |"
+    """One row a case: medians of the three clocks, ratio to the group's baseline, parity, scratch and buffers."""
+    yield "| group | case | engine, ms | transfer, ms | end to end, ms | of the baseline's | as torch | buffers, MB |"
     yield "|---|---|---|---|---|---|---|---|"
     for result in groups:
         if result.group.kind != kind or result.report is None:

@@ -171,7 +171,7 @@ def _finished(result: CaseResult, session: Session, reason: str) -> CaseResult:
         if hasattr(session, "memory"):
             memory = asdict(session.memory())
         if not reason and hasattr(session, "profile_layers"):
-            layers = _layers(result.case, session)
+            layers = _layers(result, session)
     except Exception as error:
         return CaseResult(result.case, "not run" if reason else "measured", f"{reason} layers: {reason_of(error)}",
                           result.parity, memory, None, result.engine)  # fmt: skip
@@ -179,16 +179,18 @@ def _finished(result: CaseResult, session: Session, reason: str) -> CaseResult:
                       result.engine)  # fmt: skip
 
 
-def _layers(case: Case, session: Any) -> Layers:
-    """Plugin layers keep the op's name in theirs."""
+def _layers(result: CaseResult, session: Any) -> Layers:
+    """Plugin layers keep the op's name in theirs; names of the same kind in an engine without the plugin are others."""
     import statistics
 
     import numpy as np
 
-    image = np.zeros((1, *case.network.size, 3), np.uint8)
+    image = np.zeros((1, *result.case.network.size, 3), np.uint8)
     profiles = [session.profile_layers(image, runs=PROFILED_RUNS) for _ in range(PROFILES)]
     times = [{layer.name: layer.milliseconds for layer in profile} for profile in profiles]
-    names = [name for name in times[0] if any(op in name for op in OPS)]
+    names = [name for name in times[0] if any(op in name for op in OPS)] if result.case.plugin else []
+    if result.case.plugin and not names:
+        raise DeployError(f"no layer has the name of an op of the plugin, of {len(times[0])}: {', '.join(times[0])}")
     return Layers(
         custom={name: statistics.median(one.get(name, 0.0) for one in times) for name in names},
         samples=tuple(sum(one.get(name, 0.0) for name in names) for one in times) if names else (),

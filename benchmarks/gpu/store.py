@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from benchmarks.gpu.cases import ENGINES, Case, Network
+from benchmarks.gpu.weights import random_network
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Sidecar, read_sidecar, verify_engine
 from hc_deploy.errors import DeployError
@@ -29,7 +30,13 @@ IMAGES = 2
 WEIGHTS, ONNX, REFERENCE, SPEC, MADE = "weights.pt", "model.onnx", "reference.npz", "spec.json", "made.json"
 KEPT = (WEIGHTS, ONNX, REFERENCE, SPEC)
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("models", "hc_deploy/ops", "hc_deploy/export", "hc_deploy/engine")
+CODE = (
+    "models/**/*.py",
+    "hc_deploy/ops/*.py",
+    "hc_deploy/export/*.py",
+    "hc_deploy/engine/*.py",
+    "benchmarks/gpu/weights.py",
+)
 """What decides about the files: when it changes, all are made anew."""
 
 
@@ -158,7 +165,7 @@ _versions: dict[str, str | None] = {}
 def code_digest() -> str:
     """Hash of the Python files of `CODE`."""
     digest = hashlib.sha256()
-    for file in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py")):
+    for file in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
         digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
@@ -171,10 +178,8 @@ def make_network(network: Network, folder: Path) -> None:
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.export.onnx import export_onnx, save_onnx
     from hc_deploy.runtime.torch import TorchSession
-    from models.load import new_network, settle
 
-    net, spec = new_network(network.arch, network.options)
-    settle(net)
+    net, spec = random_network(network)
     spec = replace(spec, batch=1, height=network.size[0], width=network.size[1])
     with atomic_path(folder / WEIGHTS) as temporary:
         torch.save(net.state_dict(), temporary)

@@ -20,11 +20,11 @@ LAST_SECONDS = 5.0
 
 
 def run(job: Job) -> GroupResult:
-    """The job's result; a group that is `not run` where the process died or hung. Ctrl-C ends the process, and passes."""
+    """The job's result, `not run` where the process died or hung. Ctrl-C ends the process, and is passed on."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job, sender), daemon=True)
+    process = context.Process(target=_work, args=(job, sender))
     process.start()
     sender.close()
     longest = LONGEST + len(job.group.cases) * (job.plan.max_seconds or 0)

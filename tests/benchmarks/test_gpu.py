@@ -311,6 +311,14 @@ def test_only_names_no_group(tmp_path):
         command.main(tmp_path, dry_run=True, only=["nothing"])
 
 
+def test_labels_of_random_weights_vary(dry):
+    """One label everywhere would agree in any precision."""
+    for folder in (dry / "models").iterdir():
+        with np.load(folder / store.REFERENCE) as arrays:
+            counts = np.unique(arrays["labels0"], return_counts=True)[1]
+        assert len(counts) > 3 and counts.max() < 0.75 * counts.sum()
+
+
 def test_the_whole_plan():
     groups = cases.plan(cases.FULL)
     assert len({group.name for group in groups}) == len(groups)
