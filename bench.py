@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hc_deploy import install
 from hc_deploy.bench.report import Clock, read_report
 from hc_deploy.console import INTERRUPTED, print_line, print_note, run_app
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
@@ -181,7 +182,7 @@ def _open(name: str, path: Path, provider: Provider, threads: int | None) -> Ses
         raise MissingDependencyError(
             f"{path} is a checkpoint and needs torch ({error})",
             expected="torch",
-            mend="pip install torch onnx onnxscript safetensors",
+            mend=install.EXPORT,
         ) from None
     if provider is Provider.CUDA and not torch.cuda.is_available():
         raise MissingDependencyError(f"this torch {torch.__version__} finds no GPU", expected="torch with CUDA")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hc_deploy.commands.engine import EngineArguments, build, build_options, print_engine, require_no_engine_options
+from hc_deploy.commands.engine import (
+    EngineArguments,
+    build,
+    build_options,
+    print_engine,
+    require_no_engine_options,
+    require_ready,
+)
 from hc_deploy.console import interruptible, option_pairs, print_line, run_app
 from hc_deploy.engine.options import Shape
 from hc_deploy.errors import UsageError
@@ -185,8 +194,10 @@ def main(
             height=None if dynamic else height,
             width=None if dynamic else columns,
         )
-        # Refused before minutes of export, not after.
-        chosen = None if engine is None else build_options(engine, arguments, spec, Shape(batch, height, columns))
+        chosen = None
+        if engine is not None:  # what can be refused is refused before minutes of export, not after
+            chosen = build_options(engine, arguments, spec, Shape(batch, height, columns))
+            require_ready(chosen, output, typed_model)
         model = _export(net, spec, output / "model.onnx", (height, columns))
         if chosen is not None:
             _build(model, output / "model.onnx", chosen, typed_model)
@@ -220,12 +231,13 @@ def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
 def _network(
     checkpoint: Path | None, arch: str | None, weights_from: str | None, options: dict[str, Any]
 ) -> tuple[nn.Module, ModelSpec]:
-    from models.load import load_network, new_network, settle
+    from models.load import load_network, new_network
+    from models.settle import settle
 
     if checkpoint is None:
         assert arch is not None
         net, spec = new_network(arch, options)
-        return settle(net), spec
+        return settle(net, spec), spec
     return load_network(checkpoint, arch=arch, options=options, weights_from=weights_from)
 
 
@@ -245,16 +257,18 @@ def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) 
 
 
 def _build(model: ExportedModel, onnx: Path, options: BuildOptions, typed_model: Path | None) -> None:
-    """Gate the precision, build the engine, and compare it with the ONNX file where there is a GPU."""
-    engine = onnx.with_suffix(".engine")
+    """Gate the precision, build the engine, and compare it with the ONNX file where it can run."""
+    engine, said = onnx.with_suffix(".engine"), []
     precision = _verify_precision(model, options)
-    sidecar = build(onnx, engine, model.spec, options, typed_model=typed_model)
-    print_engine(engine, sidecar, precision_parity=precision, engine_parity=_verify_engine(onnx, engine, options))
+    sidecar = build(
+        onnx, engine, model.spec, options, typed_model=typed_model,
+        verify=lambda built: said.append(_verify_engine(onnx, built, options)),
+    )  # fmt: skip
+    print_engine(engine, sidecar, precision_parity=precision, engine_parity=said[0])
 
 
 def _verify_precision(model: ExportedModel, options: BuildOptions) -> str:
     from hc_deploy.evaluate.fidelity import require_fidelity
-    from hc_deploy.evaluate.parity_images import parity_images
     from hc_deploy.export.verify import measure_precision
     from hc_deploy.runtime import open_session
 
@@ -262,11 +276,10 @@ def _verify_precision(model: ExportedModel, options: BuildOptions) -> str:
         return "the graph as it is"
     if options.precision == "bf16":
         return "not compared (ONNX Runtime has no bfloat16 on a CPU)"
-    tuned = options.profile.tuned
     fidelity = measure_precision(
         model,
         options.precision,
-        parity_images(model.spec, size=(tuned.height, tuned.width)),
+        _profile_images(model.spec, options),
         keep_fp32=options.keep_fp32,
         open_session=open_session,
     )
@@ -281,19 +294,29 @@ def _verify_precision(model: ExportedModel, options: BuildOptions) -> str:
 
 
 def _verify_engine(onnx: Path, engine: Path, options: BuildOptions) -> str:
+    """Gate: the engine gives what the ONNX file gives in ONNX Runtime, at the ends of its profile that a CPU can do."""
+    from hc_deploy.engine.sidecar import read_sidecar
     from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
-    from hc_deploy.evaluate.parity_images import parity_images
-    from hc_deploy.gpu import read_gpu
     from hc_deploy.runtime import open_session
+    from hc_deploy.runtime.engine_check import why_not_here
 
-    if read_gpu() is None:
-        return "not run (no GPU here)"
-    tuned = options.profile.tuned
+    reason = why_not_here(read_sidecar(engine))
+    if reason is not None:
+        return f"not run ({reason})"
     with open_session(onnx) as reference, open_session(engine) as candidate:
-        images = parity_images(reference.spec, size=(tuned.height, tuned.width))
-        fidelity = measure_fidelity(reference, candidate, images)
-    require_fidelity(fidelity, candidate=str(engine), cause="", precision=options.precision)
+        fidelity = measure_fidelity(reference, candidate, _profile_images(reference.spec, options))
+    require_fidelity(fidelity, candidate="the engine", cause="", precision=options.precision, mend="--precision fp32")
     return fidelity.summary(reference="ONNX Runtime")
+
+
+def _profile_images(spec: ModelSpec, options: BuildOptions) -> Iterator[Any]:
+    """Parity images of the tuned shape, and one of the least where that is another."""
+    from hc_deploy.evaluate.parity_images import parity_images
+
+    tuned, least = options.profile.tuned, options.profile.least
+    for shape, count in ((tuned, 2), (least, 1 if least != tuned else 0)):
+        fixed = replace(spec, batch=shape.batch, height=shape.height, width=shape.width)
+        yield from itertools.islice(parity_images(fixed, size=(shape.height, shape.width)), count)
 
 
 def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, int]) -> Fidelity:

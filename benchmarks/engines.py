@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from hc_deploy.console import interruptible, print_line, print_note, run_app
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.spec import ModelSpec, Precision
 
 SIZE = (512, 1024)
@@ -67,6 +67,9 @@ def main(
     from hc_deploy.engine import flavours
     from hc_deploy.files import write_bytes
 
+    unknown = [name for name in only or () if name not in SYSTEMS]
+    if unknown:
+        raise UsageError(f"--only {unknown[0]}", expected=f"one of {', '.join(SYSTEMS)}")
     if page is not None and page.read_text().count(MARK) != 2:
         raise DeployError(f"{page} has not two lines {MARK}", expected="where the table goes")
     with interruptible(), tempfile.TemporaryDirectory() as folder:
@@ -91,7 +94,8 @@ def main(
 
 def _engines(name: str, folder: Path) -> Iterator[Row]:
     from hc_deploy.export.onnx import export_onnx, save_onnx
-    from models.load import new_network, settle
+    from models.load import new_network
+    from models.settle import settle
 
     arch, options = SYSTEMS[name]
     net, spec = new_network(arch, options)
@@ -100,7 +104,7 @@ def _engines(name: str, folder: Path) -> Iterator[Row]:
         sides = (1, height, width) if shapes == "static" else (None, None, None)
         described = replace(spec, batch=sides[0], height=sides[1], width=sides[2])
         path = folder / "model.onnx"
-        save_onnx(export_onnx(settle(net), described), path)
+        save_onnx(export_onnx(settle(net, spec), described), path)
         for plugin, precision in product(("library", "none"), ("fp32", "fp16")):
             print_note(f"{name}, {shapes}, plugin {plugin}, {precision}")
             yield _engine(name, path, described, plugin, precision, (height, width))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hc_deploy.errors import MissingDependencyError, UsageError
+from hc_deploy import install
+from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
 from hc_deploy.spec import CHECKPOINTS
+
+if TYPE_CHECKING:
+    from hc_deploy.engine.sidecar import FileRecord
 
 Lines = list[tuple[str, str]]
 KINDS = "model.onnx, model.engine, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
@@ -23,6 +28,10 @@ def describe(path: Path) -> Lines:
         path = path / "model.onnx"
     require_file(path, what=KINDS)
     lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB")]
+    if path.suffixes[-2:] == [".engine", ".json"]:
+        raise UsageError(
+            f"{path} is the sidecar of an engine", expected=KINDS, mend=f"hc-deploy inspect {path.with_suffix('')}"
+        )
     if path.suffix == ".json":
         return lines + _report(path)
     if path.suffix == ".engine":
@@ -35,7 +44,7 @@ def describe(path: Path) -> Lines:
         raise MissingDependencyError(
             f"reading {path} needs more than running it: {error}",
             expected="the export extra",
-            mend="pip install torch onnx onnxscript safetensors",
+            mend=install.EXPORT,
         ) from None
     return lines + (describe_onnx(path) if path.suffix == ".onnx" else describe_checkpoint(path))
 
@@ -43,7 +52,6 @@ def describe(path: Path) -> Lines:
 def _engine(path: Path) -> Lines:
     """The sidecar, whether the engine is the one that it describes, and the engine itself where there is a GPU."""
     from hc_deploy.engine.sidecar import verify_engine
-    from hc_deploy.gpu import read_gpu
 
     sidecar = verify_engine(path)
     options, layers, device = sidecar.options, sidecar.layers, sidecar.device
@@ -63,14 +71,32 @@ def _engine(path: Path) -> Lines:
         ("GPUs", ", ".join(options.compute_capabilities) or "all of the flavour, or the builder's own"),
         ("built", f"{sidecar.created} on {where}, in {sidecar.seconds:.1f} s"),
     ]  # fmt: skip
-    return lines + (_engine_on_gpu(path) if read_gpu() else [("engine", "not opened: no GPU here")])
+    return lines + _another_onnx(path, sidecar.onnx) + _opened(path)
 
 
-def _engine_on_gpu(path: Path) -> Lines:
+def _another_onnx(path: Path, built_from: FileRecord) -> Lines:
+    """A line where the ONNX file beside the engine is not the one that it was built from."""
+    beside = path.with_name(built_from.name)
+    if not beside.is_file():
+        return []
+    found = type(built_from).of(beside)
+    if found.sha256 == built_from.sha256:
+        return []
+    return [("beside", f"another {found}: the engine was not built from it")]
+
+
+def _opened(path: Path) -> Lines:
+    """The engine itself, or why it is not opened here."""
+    from hc_deploy.gpu import read_gpu
     from hc_deploy.runtime.tensorrt import TensorRtSession
 
-    with TensorRtSession(path) as session:
-        memory = session.memory()
+    if read_gpu() is None:
+        return [("engine", "not opened: no GPU here")]
+    try:
+        with TensorRtSession(path) as session:
+            memory = session.memory()
+    except DeployError as error:
+        return [("engine", f"not opened: {error.received.splitlines()[0]}")]
     return [
         ("engine", f"opens here; {memory.engine / 1e6:.1f} MB of scratch, {memory.free / 1e6:.0f} MB free beside it")
     ]

@@ -11,7 +11,8 @@ from pathlib import Path
 from hc_deploy.errors import DeployError
 
 
-def _write_error(path: Path, error: OSError) -> DeployError:
+def write_error(path: Path, error: OSError) -> DeployError:
+    """What a failed write to `path` becomes: a full disk is told apart from a folder that cannot be written to."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DeployError(
@@ -51,9 +52,9 @@ def make_folder(path: Path) -> Path:
             f"cannot write into {path}: {file} is no folder", expected="a folder", mend="another output with -o"
         ) from None
     except OSError as error:
-        raise _write_error(path, error) from None
+        raise write_error(path, error) from None
     if not os.access(path, os.W_OK):
-        raise _write_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise write_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     return path
 
 
@@ -73,7 +74,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -129,22 +129,3 @@ def _count_classes(net: nn.Module, arch: str) -> int:
 
 def _fitting_classes(info: CheckpointInfo, count: int) -> ClassSet:
     return ClassSet(info.classes, info.palette) if len(info.classes) == count else numbered_classes(count)
-
-
-def settle(net: nn.Module, *, size: int = 128) -> nn.Module:
-    """Give the batch norms of a network with random weights the statistics of one random image.
-
-    With those it was made with, the values of a ResNet-101 grow to 5e5 from block to block, beyond what float16 holds:
-    no measure for a network in that type.
-    """
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        net(torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval()
-        norm.momentum = momentum
-    return net

@@ -33,6 +33,45 @@ def test_doctor_without_onnxruntime_says_how_to_get_it():
     assert "pip install onnxruntime" in result.stdout
 
 
+def test_doctor_shows_what_looks_like_markup():
+    before = """
+from hc_deploy import doctor
+real = doctor.examine
+finding = doctor.Finding("[/tmp/lib]", doctor.Status.BROKEN, "[/red] and [bold]x", "[/]", True, "pip install 'a[b]'")
+doctor.examine = lambda: [finding]
+"""
+    result = run("doctor", before=before)
+    assert result.returncode == 4, result.stderr
+    for text in ("[/tmp/lib]", "[/red] and [bold]x", "[/]", "for [/tmp/lib]:  pip install 'a[b]'"):
+        assert text in result.stdout
+
+
+def test_doctor_survives_packages_that_raise_anything(tmp_path):
+    """An import may end in OSError (a library that does not load) or worse; each is that package's finding alone."""
+    for name, line in {
+        "tensorrt": "raise OSError('libnvinfer.so.10: cannot open shared object file')",
+        "onnxscript": "raise RuntimeError('first line\\nsecond')",
+        "onnxruntime": "raise ImportError('libpython is too old')",
+        "cv2": "raise OSError('libGL.so.1')",
+        "torch": "raise OSError('libcudart.so.12')",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(line + "\n")
+    result = run("doctor", before=f"sys.path.insert(0, {str(tmp_path)!r})")
+    assert result.returncode == 4, result.stderr
+    shown = " ".join(result.stdout.split())
+    for text in ("libnvinfer.so.10", "first line", "libpython is too old", "libGL.so.1", "torch: libcudart.so.12"):
+        assert text in shown
+    assert "second" not in shown and "tensorrt-rtx" in shown
+
+
+def test_inspect_names_engines(tmp_path):
+    assert "model.engine" in run("inspect", "--help").stdout
+    (tmp_path / "model.engine.json").write_text("{}")
+    result = run("inspect", tmp_path / "model.engine.json")
+    assert result.returncode == 2 and "is the sidecar of an engine" in result.stderr
+    assert f"try: hc-deploy inspect {tmp_path / 'model.engine'}\n" in result.stderr
+
+
 def test_running_a_model_without_onnxruntime_says_how_to_get_it(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"x")
     result = run("infer", tmp_path / "a.onnx", "x.png", "-o", tmp_path, before="sys.modules['onnxruntime'] = None")

@@ -16,6 +16,37 @@ def test_tensorrt_rtx_builds_an_engine_here():
     assert found["tensorrt-rtx"].status is Status.WORKS and "built an engine" in found["tensorrt-rtx"].detail
 
 
+def test_a_builder_without_an_answer_is_broken(monkeypatch):
+    pytest.importorskip("tensorrt_rtx_libs")
+
+    def silent(*command, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(gpu.subprocess, "run", silent)
+    found = gpu._flavour("tensorrt-rtx", "tensorrt_rtx", needs_gpu=False)
+    assert (found.status, found.detail) == (Status.BROKEN, "its builder gave no answer in 60 s")
+    assert found.mend == "pip install tensorrt-rtx-cu13 pycuda"
+
+
+def test_pycuda_without_a_driver_is_broken(monkeypatch, tmp_path):
+    """`import pycuda` succeeds without libcuda.so.1; `pycuda.driver` is what engines run through."""
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").touch()
+    (tmp_path / "pycuda" / "driver.py").write_text("raise ImportError('libcuda.so.1: cannot open')")
+    (tmp_path / "pycuda-2025.1.dist-info").mkdir()
+    (tmp_path / "pycuda-2025.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: pycuda\nVersion: 2025.1\n"
+    )
+    monkeypatch.setattr(gpu, "_flavour", lambda *a, **k: None)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pycuda"]:
+        monkeypatch.delitem(sys.modules, name)
+    found = gpu.tensorrt()[-1]
+    sys.modules.pop("pycuda", None)
+    assert (found.name, found.status) == ("pycuda", Status.BROKEN)
+    assert found.detail == "2025.1, but: libcuda.so.1: cannot open"
+
+
 def test_driver(monkeypatch):
     monkeypatch.setattr(gpu, "read_gpu", lambda: Gpu("H200", "570.86", 345.0, 1980.0, "9.0"))
     monkeypatch.setattr(gpu.nvrtc, "driver_version", lambda: (13, 0))

@@ -54,7 +54,7 @@ def main(
     gpu = read_gpu()
     if gpu is None and not dry_run:
         raise MissingDependencyError(
-            "no NVIDIA GPU answers here", expected="a GPU and its driver (nvidia-smi)",
+            "no NVIDIA GPU answers here", expected="a GPU and its driver",
             mend="--dry-run, which runs this script's code on the CPU (its times mean nothing)",
         )  # fmt: skip
     make_folder(output)

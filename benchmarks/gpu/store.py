@@ -16,7 +16,6 @@ from typing import Any, cast
 import numpy as np
 
 from benchmarks.gpu.cases import ENGINES, Case, Network
-from benchmarks.gpu.weights import random_network
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Sidecar, read_sidecar, verify_engine
 from hc_deploy.errors import DeployError
@@ -35,7 +34,7 @@ CODE = (
     "hc_deploy/ops/*.py",
     "hc_deploy/export/*.py",
     "hc_deploy/engine/*.py",
-    "benchmarks/gpu/weights.py",
+    "models/settle.py",
 )
 """What decides about the files: when it changes, all are made anew."""
 
@@ -178,8 +177,11 @@ def make_network(network: Network, folder: Path) -> None:
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.export.onnx import export_onnx, save_onnx
     from hc_deploy.runtime.torch import TorchSession
+    from models.load import new_network
+    from models.settle import settle
 
-    net, spec = random_network(network)
+    net, spec = new_network(network.arch, network.options)
+    settle(net, spec)
     spec = replace(spec, batch=1, height=network.size[0], width=network.size[1])
     with atomic_path(folder / WEIGHTS) as temporary:
         torch.save(net.state_dict(), temporary)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.bench.environment import Environment
-from hc_deploy.bench.strict_json import Mismatch, decode, parse
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.strict_json import Mismatch, decode, parse
 
 REPORT_SCHEMA = 1
 MOST_NS = 2**53

@@ -14,6 +14,7 @@ def doctor() -> None:
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from hc_deploy.doctor import Status, examine
 
@@ -23,8 +24,8 @@ def doctor() -> None:
         table.add_column(title, overflow="fold")
     colours = {Status.WORKS: "green", Status.MISSING: "yellow", Status.BROKEN: "red"}
     for finding in findings:
-        status = f"[{colours[finding.status]}]{finding.status}[/]"
-        table.add_row(finding.name, status, finding.detail, finding.needed_for)
+        status = Text(finding.status, style=colours[finding.status])
+        table.add_row(Text(finding.name), status, Text(finding.detail), Text(finding.needed_for))
     Console().print(table)
     lacking = [finding for finding in findings if finding.status is not Status.WORKS]
     mends: dict[str, list[str]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hc_deploy.console import print_line, print_note
-from hc_deploy.errors import UsageError
+from hc_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     from hc_deploy.engine.build import Progress
@@ -68,6 +68,9 @@ def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tun
     """
     from hc_deploy.engine.options import BuildOptions, ShapeRange
 
+    if arguments.carry_plugin is not None and arguments.plugin in ("python", "none"):
+        option = "--carry-plugin" if arguments.carry_plugin else "--no-carry-plugin"
+        raise UsageError(f"{option} with --plugin {arguments.plugin}", expected="it with --plugin library")
     shapes = {name: _shape(getattr(arguments, name)) for name in ("min_shape", "opt_shape", "max_shape")}
     profile = ShapeRange.of(spec, shapes["opt_shape"] or tuned, least=shapes["min_shape"], most=shapes["max_shape"])
     chosen: dict[str, Any] = {
@@ -90,6 +93,30 @@ def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tun
     )
 
 
+def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None) -> None:
+    """Refuse what can be known before anything is exported.
+
+    Raises:
+        UsageError: the typed model would take the place of the model or the engine.
+        MissingDependencyError: the flavour or the plugin library is not there.
+        DeployError: the plugin library cannot be read, or the engine's name is taken by a folder.
+    """
+    import importlib.util
+
+    from hc_deploy.engine import flavours, plugin_library
+
+    taken = [folder / name for name in ("model.onnx", "model.engine", "model.engine.json")]
+    if typed_model is not None and typed_model.resolve() in [path.resolve() for path in taken]:
+        raise UsageError(f"--typed-model {typed_model}", expected="another name than the files of -o")
+    folders = [path for path in taken if path.is_dir()]
+    if folders:
+        raise DeployError(f"{folders[0]} is a folder", expected="room for the file", mend="another output with -o")
+    if importlib.util.find_spec(flavours.MODULES[options.flavour]) is None:
+        flavours.load(options.flavour)  # says what is missing
+    if options.plugin == "library":
+        plugin_library.find(None if options.plugin_library is None else Path(options.plugin_library))
+
+
 def _shape(text: str | None) -> Shape | None:
     from hc_deploy.engine.options import Shape
 
@@ -97,13 +124,19 @@ def _shape(text: str | None) -> Shape | None:
 
 
 def build(
-    onnx: Path, engine: Path, spec: ModelSpec, options: BuildOptions, *, typed_model: Path | None = None
+    onnx: Path,
+    engine: Path,
+    spec: ModelSpec,
+    options: BuildOptions,
+    *,
+    typed_model: Path | None = None,
+    verify: Callable[[Path], None] | None = None,
 ) -> Sidecar:
     """Build with a bar (in a terminal) or a line a stage (elsewhere) on standard error."""
     from hc_deploy.engine.build import build_engine
 
     with _shown(options.flavour) as show:
-        return build_engine(onnx, engine, spec, options, typed_model=typed_model, on_progress=show)
+        return build_engine(onnx, engine, spec, options, typed_model=typed_model, verify=verify, on_progress=show)
 
 
 def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engine_parity: str) -> None:

@@ -1,4 +1,4 @@
-"""`hc-deploy inspect FILE`: what a model, checkpoint or report is."""
+"""`hc-deploy inspect FILE`: what a model, engine, checkpoint or report is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import typer
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="model.onnx (or its folder), a checkpoint, or a report.json.")],
+    file: Annotated[
+        Path, typer.Argument(help="model.onnx (or its folder), model.engine, a checkpoint, or a report.json.")
+    ],
 ) -> None:
-    """Show what a file is: network, classes, sizes, operators, training or measurement."""
+    """Show what a file is: network, classes, sizes, operators, precision, training or measurement."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -22,5 +24,5 @@ def inspect(
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for title, text in describe(file):
-        table.add_row(title, Text(text))
+        table.add_row(Text(title), Text(text))
     Console().print(table)

@@ -6,6 +6,7 @@ TensorRT-RTX builds an engine.
 
 from __future__ import annotations
 
+from hc_deploy import install
 from hc_deploy.doctor.findings import Finding, Status, package
 
 __all__ = ["Finding", "Status", "examine"]
@@ -17,12 +18,12 @@ def examine() -> list[Finding]:
 
     return [
         runtimes.machine(),
-        package("numpy", "numpy", "everything", "pip install numpy", required=True),
-        package("opencv-python", "cv2", "frames and videos", "pip install opencv-python", required=True),
+        package("numpy", "numpy", "everything", install.NUMPY, required=True),
+        package("opencv-python", "cv2", "frames and videos", install.OPENCV, required=True),
         *runtimes.onnxruntime(),
         *runtimes.codecs(),
         *(
-            package(name, module, "export", "pip install torch onnx onnxscript safetensors")
+            package(name, module, "export", install.EXPORT)
             for name, module in (
                 ("torch", "torch"), ("onnx", "onnx"), ("onnxscript", "onnxscript"), ("safetensors", "safetensors"),
             )

@@ -36,17 +36,18 @@ class Finding:
 
 
 def package(name: str, module: str, needed_for: str, install: str, *, required: bool = False) -> Finding:
-    """Whether `module` of the distribution `name` can be imported."""
+    """Whether `module` of the distribution `name` can be imported: an import may raise anything, and that is found."""
     try:
         number = version(name)
     except PackageNotFoundError:
         number = None
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        if number is None:
+    except Exception as error:
+        if number is None and isinstance(error, ImportError):
             return Finding(name, Status.MISSING, "not installed", needed_for, required, install)
-        return Finding(name, Status.BROKEN, f"{number}, but: {error}", needed_for, required, install)
+        detail = f"{number or 'version unknown'}, but: {first_line(error)}"
+        return Finding(name, Status.BROKEN, detail, needed_for, required, install)
     return Finding(name, Status.WORKS, number or "version unknown", needed_for, required)
 
 
@@ -55,5 +56,10 @@ def attempt(action: Callable[[], object]) -> str:
     try:
         action()
     except Exception as error:  # whatever a broken install raises is the finding
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
     return ""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, at the length of a line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,16 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hc_deploy.doctor.findings import Finding, Status, attempt, package
+from hc_deploy import install
+from hc_deploy.doctor.findings import Finding, Status, attempt, first_line, package
 from hc_deploy.engine import nvrtc, plugin_library
 from hc_deploy.errors import DeployError
 from hc_deploy.gpu import read_gpu
+from hc_deploy.spec import Flavour
 
-INSTALL = {
-    "tensorrt": "pip install tensorrt pycuda",
-    "tensorrt-rtx": "pip install tensorrt-rtx-cu13 pycuda",
-    "tensorrt_lean": "pip install tensorrt_lean pycuda",
-}
 SECONDS = 60
 PROBE = """
 from hc_deploy.engine import flavours, plugin_library
@@ -57,8 +54,9 @@ def kernels() -> Finding:
     name, needed_for = "CUDA kernels", "fast hc_deploy.ops on CUDA tensors"
     try:
         from hc_deploy.ops import kernels as library
-    except ImportError as error:
-        return Finding(name, Status.MISSING, f"torch: {error}", needed_for, False, "pip install torch")
+    except Exception as error:  # torch without its CUDA libraries raises OSError
+        status = Status.MISSING if isinstance(error, ImportError) else Status.BROKEN
+        return Finding(name, status, f"torch: {first_line(error)}", needed_for, False, install.TORCH)
     if not library.LIBRARY.is_file():
         detail = "not built: the torch reference runs instead"
         return Finding(name, Status.MISSING, detail, needed_for, False, library.BUILD)
@@ -91,23 +89,29 @@ def tensorrt() -> list[Finding]:
     return [
         _flavour("tensorrt", "tensorrt", needs_gpu=True),
         _flavour("tensorrt-rtx", "tensorrt_rtx", needs_gpu=False),
-        package("tensorrt_lean", "tensorrt_lean", "running version-compatible engines", INSTALL["tensorrt_lean"]),
-        package("pycuda", "pycuda", "running engines", "pip install pycuda"),
+        package("tensorrt_lean", "tensorrt_lean", "running version-compatible engines", install.TENSORRT_LEAN),
+        package("pycuda", "pycuda.driver", "running engines", install.PYCUDA),
     ]
 
 
-def _flavour(flavour: str, module: str, *, needs_gpu: bool) -> Finding:
-    name, needed_for, install = flavour, f"--engine {flavour}", INSTALL[flavour]
-    installed = package(module, module, needed_for, install)
-    if installed.status is Status.MISSING:
-        return Finding(name, Status.MISSING, "not installed", needed_for, False, install)
+def _flavour(flavour: Flavour, module: str, *, needs_gpu: bool) -> Finding:
+    name, needed_for, line = flavour, f"--engine {flavour}", install.TENSORRT[flavour]
+    installed = package(module, module, needed_for, line)
+    if installed.status is not Status.WORKS:
+        return Finding(name, installed.status, installed.detail, needed_for, False, line)
     if needs_gpu and read_gpu() is None:
         return Finding(name, installed.status, f"{installed.detail}; building needs a GPU", needed_for)
     has_plugin = Path(plugin_library.LIBRARY).exists()
     code = PROBE.format(flavour=flavour, plugin=WITH_PLUGIN if has_plugin else "")
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=False)
+    command = [sys.executable, "-c", code]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Finding(name, Status.BROKEN, f"its builder gave no answer in {SECONDS} s", needed_for, False, line)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        return Finding(name, Status.BROKEN, f"its builder failed: {last}", needed_for, False, install)
+        return Finding(name, Status.BROKEN, f"its builder failed: {last}", needed_for, False, line)
     detail = f"{ended.stdout.split()[-1]}, built an engine" + (", took the plugin" if has_plugin else "")
     return Finding(name, Status.WORKS, detail, needed_for)

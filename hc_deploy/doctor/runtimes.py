@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import platform
 import sys
 import tempfile
@@ -12,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from hc_deploy import install
 from hc_deploy.bench.environment import read_environment
-from hc_deploy.doctor.findings import Finding, Status, attempt
+from hc_deploy.doctor.findings import Finding, Status, attempt, first_line
 from hc_deploy.errors import DeployError
-from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime
+from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
 
 IDENTITY_MODEL = base64.b64decode(
     b"CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFwWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="
@@ -38,16 +40,18 @@ def onnxruntime() -> list[Finding]:
     try:
         ort = import_onnxruntime()
     except DeployError as error:
-        detail = error.received if "onnxruntime" in sys.modules else "not installed"
-        return [Finding("onnxruntime", Status.MISSING, detail, "running models", True, INSTALL["cpu"])]
+        absent = importlib.util.find_spec("onnxruntime") is None
+        status, detail = (Status.MISSING, "not installed") if absent else (Status.BROKEN, error.received)
+        return [Finding("onnxruntime", status, detail, "running models", True, INSTALL["cpu"])]
     found = [Finding("onnxruntime", Status.WORKS, ort.__version__, "running models", True)]
     for provider, name in PROVIDERS.items():
         needed_for, required = f"--provider {provider}", provider == "cpu"
-        mend = INSTALL.get(provider, INSTALL["cuda"])
+        mend = INSTALL[provider]
         if name not in ort.get_available_providers():
             detail = "not in this onnxruntime"
             found.append(Finding(f"  {provider} provider", Status.MISSING, detail, needed_for, required, mend))
             continue
+        preload(ort, provider)
         problem = attempt(partial(_run_identity, ort, name))
         status = Status.BROKEN if problem else Status.WORKS
         detail = problem or "ran a model"
@@ -58,7 +62,7 @@ def onnxruntime() -> list[Finding]:
 def _run_identity(ort: Any, provider: str) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(IDENTITY_MODEL, options, providers=[provider])
+    session = ort.InferenceSession(IDENTITY_MODEL, options, providers=[provider], enable_fallback=0)
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"onnxruntime fell back to {session.get_providers()[0]}")
     value = np.full(1, 3.5, np.float32)
@@ -70,8 +74,8 @@ def codecs() -> list[Finding]:
     """Each container our sink offers: a few frames written, read back and counted."""
     try:
         from hc_deploy.video.sinks import CODECS
-    except ImportError as error:
-        return [Finding("video", Status.BROKEN, str(error), "videos", False, "pip install opencv-python")]
+    except Exception as error:
+        return [Finding("video", Status.BROKEN, first_line(error), "videos", False, install.OPENCV)]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for suffix in CODECS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -23,10 +25,13 @@ from hc_deploy.gpu import read_gpu
 from hc_deploy.spec import ModelSpec, Precision
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
-LEAST_SHARE = {"network": 0.9, "engine": 0.5}
-"""Least share of convolutions and plugins in the type asked for; below it something took the graph back to float32. In
-an engine, fused layers at the network's ends count as well."""
+LEAST_SHARE = 0.9
+"""Of convolutions and custom ops, in the type asked for; with less (and no --keep-fp32) the graph hardly has it."""
+TOLERANCE = {"network": 0.05, "engine": 0.4}
+"""How much less of them the layers may compute in it. An engine's fused layers at the network's ends count as well."""
 LAST_LINES = 3
+OUT_OF_MEMORY = re.compile(r"out of memory|outofmemory|bad_alloc|workspace|insufficient memory", re.IGNORECASE)
+SMALLER = "a smaller --max-shape, or another --workspace MIB"
 
 
 @dataclass
@@ -49,6 +54,7 @@ class _Told:
 
     progress: Progress = field(default_factory=Progress)
     messages: list[str] = field(default_factory=list)
+    expected: dict[str, int] = field(default_factory=dict)
     layers: dict[str, Any] | None = None
     finished: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -61,6 +67,7 @@ def build_engine(
     options: BuildOptions,
     *,
     typed_model: Path | None = None,
+    verify: Callable[[Path], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Sidecar:
     """Build an engine from a model; both files take their names only when all is well.
@@ -69,6 +76,7 @@ def build_engine(
         onnx: the model, as `export.py` wrote it. engine: what to write; its sidecar goes beside it.
         spec: what the model eats and gives.
         typed_model: where to keep the model as TensorRT gets it (precision in the graph), for trtexec and the like.
+        verify: called with the finished engine under its temporary name, sidecar beside it; what it raises undoes all.
         on_progress: called as the build goes on.
 
     Raises:
@@ -81,45 +89,62 @@ def build_engine(
     if options.plugin == "library":
         path = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
         library, options = FileRecord.of(path), replace(options, plugin_library=str(path))
-    with atomic_path(engine) as temporary:
+    if sidecar_path(engine).is_dir():
+        raise DeployError(f"{sidecar_path(engine)} is a folder", expected="room for the sidecar", mend="another -o")
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(engine))
+        beside = sidecar_path(temporary)
+        stack.callback(beside.unlink, missing_ok=True)
         request = {
             "onnx": str(onnx),
             "engine": str(temporary),
-            "typed_model": None if typed_model is None else str(typed_model),
+            "layout": spec.input,
+            "typed_model": str(stack.enter_context(atomic_path(typed_model))) if typed_model else None,
             "options": asdict(options),
         }
         told = _run(request, options, on_progress or (lambda _: None))
-        assert told.layers is not None and told.finished is not None
-        layers = Layers(**told.layers)
-        _require_precision(layers, options)
-        sidecar = Sidecar(
-            spec=spec,
-            options=options,
-            version=told.finished["version"],
-            engine=replace(FileRecord.of(temporary), name=engine.name),
-            onnx=FileRecord.of(onnx),
-            layers=layers,
-            plugin=library if layers.plugins else None,
-            device=read_gpu(),
-            seconds=round(told.finished["seconds"], 3),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        sidecar_path(engine).unlink(missing_ok=True)  # an old one never stands beside a new engine
-    sidecar.write(engine)
+        files = (replace(FileRecord.of(temporary), name=engine.name), FileRecord.of(onnx), library)
+        sidecar = _sidecar(spec, options, told, files)
+        _require_precision(sidecar.layers, told.expected, options)
+        sidecar.write(temporary)
+        if verify is not None:
+            verify(temporary)
+        beside.replace(sidecar_path(engine))  # an engine that is not its sidecar's is not opened
     return sidecar
 
 
-def _require_precision(layers: Layers, options: BuildOptions) -> None:
-    wanted = COMPUTED_AS[options.precision]
-    total = sum(layers.computing.values())
+def _sidecar(
+    spec: ModelSpec, options: BuildOptions, told: _Told, files: tuple[FileRecord, FileRecord, FileRecord | None]
+) -> Sidecar:
+    """The record of a build; `files` are the engine, the model and the plugin library."""
+    assert told.layers is not None and told.finished is not None
+    layers = Layers(**told.layers)
+    return Sidecar(
+        spec=spec,
+        options=options,
+        version=told.finished["version"],
+        engine=files[0],
+        onnx=files[1],
+        layers=layers,
+        plugin=files[2] if layers.plugins else None,
+        device=read_gpu(),
+        seconds=round(told.finished["seconds"], 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _require_precision(layers: Layers, expected: dict[str, int], options: BuildOptions) -> None:
+    """GateError unless the layers compute in the types that the typed graph gave them."""
+    wanted, total = COMPUTED_AS[options.precision], sum(layers.computing.values())
     if not total:
-        raise GateError("the network has no convolution or plugin", expected="a network")
-    least = LEAST_SHARE[layers.source]
-    if layers.computing.get(wanted, 0) / total < least and not options.keep_fp32:
+        return
+    found, asked = layers.computing.get(wanted, 0) / total, expected.get(wanted, 0) / (sum(expected.values()) or 1)
+    least = asked - TOLERANCE[layers.source]
+    if found < least or (asked < LEAST_SHARE and not options.keep_fp32):
         raise GateError(
             f"--precision {options.precision}: of {total} convolutions and plugins {layers.shares()} "
             f"(in the {layers.source})",
-            expected=f"at least {least:.0%} in {wanted}",
+            expected=f"at least {max(least, LEAST_SHARE if not options.keep_fp32 else 0):.0%} in {wanted}",
             mend="--precision fp32, or name what may stay with --keep-fp32",
         )
 
@@ -136,6 +161,8 @@ def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[
             child.stdin.write(json.dumps(request))
             child.stdin.close()
             for line in child.stdout:
+                if not line.endswith("\n"):
+                    break  # killed while it told something
                 _take(json.loads(line), told)
                 on_progress(told.progress)
             child.wait()
@@ -149,23 +176,27 @@ def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[
 
 def _take(event: dict[str, Any], told: _Told) -> None:
     kind = event.pop("event")
-    if kind == "stage":
-        told.progress = Progress(stage=event["name"])
-    elif kind == "phase":
-        current = told.progress
-        if event.get("parent") is None and "parent" in event:
-            told.progress = Progress(current.stage, event["name"], 0, event["total"])
-        elif event["name"] == current.phase:
-            current.done = event["done"]
+    if kind in ("stage", "phase"):
+        told.progress = _moved_on(told.progress, event) if kind == "phase" else Progress(stage=event["name"])
     elif kind == "log":
-        if event["severity"] != "warning":
-            told.messages.append(event["text"])
+        told.messages += [event["text"]] if event["severity"] != "warning" else []
+    elif kind == "expected":
+        told.expected = event["types"]
     elif kind == "layers":  # first the network's, then the engine's: plugins are known by name in the former
         told.layers = event if told.layers is None else {**event, "plugins": told.layers["plugins"]}
     elif kind == "done":
         told.finished = event
     elif kind == "error":
         told.error = event
+
+
+def _moved_on(progress: Progress, event: dict[str, Any]) -> Progress:
+    """Of the builder's nested phases the outermost is shown."""
+    if "parent" in event and event["parent"] is None:
+        return Progress(progress.stage, event["name"], 0, event["total"])
+    if event["name"] == progress.phase:
+        return replace(progress, done=event["done"])
+    return progress
 
 
 def _failure(told: _Told, code: int, noise: IO[bytes], options: BuildOptions) -> DeployError:
@@ -179,16 +210,17 @@ def _failure(told: _Told, code: int, noise: IO[bytes], options: BuildOptions) ->
         received = told.error["received"]
         if last and last not in received:
             received += f"\nTensorRT says: {last}"
-        failure: DeployError = kind(received, expected=told.error["expected"], mend=told.error["mend"])
+        mend = told.error["mend"] or (SMALLER if OUT_OF_MEMORY.search(last) else None)
+        failure: DeployError = kind(received, expected=told.error["expected"], mend=mend)
         return failure
     stage = {"load": "loading", "precision": "setting the precision", "parse": "parsing"}.get(
         told.progress.stage, told.progress.stage
     )
     how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-    out_of_memory = -code == signal.SIGKILL or "out of memory" in last.lower() or "bad_alloc" in last
+    out_of_memory = -code == signal.SIGKILL or OUT_OF_MEMORY.search(last)
     return DeployError(
         f"the {options.flavour} builder died of {how} at: {stage} {told.progress.phase}".rstrip()
         + (f"\nits last words: {last}" if last else ""),
         expected="it to finish" + ("; the machine's memory is the likely limit" if out_of_memory else ""),
-        mend="a smaller --max-shape, or --workspace MIB" if out_of_memory else "hc-deploy doctor",
+        mend=SMALLER if out_of_memory else "hc-deploy doctor",
     )

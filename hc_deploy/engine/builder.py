@@ -8,6 +8,8 @@ hc_deploy.engine.builder`. Events are JSON, one a line: `stage`, `log`, `phase`,
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -21,8 +23,10 @@ from hc_deploy.engine.configure import configure, layers
 from hc_deploy.engine.inspected import engine_layers
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.files import write_bytes, write_error
 
 EVENTS_PER_SECOND = 20
+PR_SET_PDEATHSIG = 1
 SEVERITIES = ("internal error", "error", "warning", "info", "verbose")
 
 
@@ -40,6 +44,7 @@ class Events:
 def main() -> None:
     """Build what the request asks for; never raises, exits 1 after an `error` event."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends this process
+    _die_with_the_parent()
     events = Events()
     try:
         _build(json.load(sys.stdin), events)
@@ -56,6 +61,12 @@ def main() -> None:
     _leave(0)
 
 
+def _die_with_the_parent() -> None:
+    """A parent that is killed takes this process with it (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _leave(code: int) -> None:
     """End without TensorRT's own clean-up, which may crash once the engine is written."""
     atexit._run_exitfuncs()
@@ -68,7 +79,7 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     trt = _load(options)
     logger = _logger(trt, events)
     events.emit("stage", name="precision")
-    data = _typed_model(Path(request["onnx"]), options)
+    data = _typed_model(Path(request["onnx"]), options, events)
     if request["typed_model"] is not None:
         _write(Path(request["typed_model"]), data)
     events.emit("stage", name="parse")
@@ -85,19 +96,24 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
         raise _refusal(parser, options)
     found = layers(trt, network)
     events.emit("layers", **found)
-    config = configure(trt, builder, network, options, has_plugins=bool(found["plugins"]))
+    config = configure(trt, builder, network, options, has_plugins=bool(found["plugins"]), layout=request["layout"])
     config.progress_monitor = _monitor(trt, events)
     events.emit("stage", name="build")
     start = time.monotonic()
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise DeployError("TensorRT could not build the engine", expected="the messages above to be mended")
+        raise DeployError(
+            "TensorRT could not build the engine", expected="a network that it can build within its limits"
+        )
     seconds = time.monotonic() - start
     _inspect(trt, logger, engine, options, events)
     events.emit("stage", name="write")
     _write(Path(request["engine"]), engine)
     if options.timing_cache is not None:
-        _write(Path(options.timing_cache), config.get_timing_cache().serialize())
+        try:
+            write_bytes(Path(options.timing_cache), memoryview(config.get_timing_cache().serialize()))
+        except DeployError as error:  # the engine is good without it
+            events.emit("log", severity="warning", text=str(error))
     events.emit("done", version=trt.__version__, seconds=seconds)
 
 
@@ -140,13 +156,13 @@ def _has_device(options: BuildOptions) -> bool:
     return options.flavour == "tensorrt-rtx" or read_gpu() is not None
 
 
-def _typed_model(path: Path, options: BuildOptions) -> bytes:
+def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
     """The model as TensorRT gets it: its precision in the graph, its custom ops for the plugin or as their bodies."""
     import onnx
     from google.protobuf.message import DecodeError
 
     from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
-    from hc_deploy.export.precision import with_precision
+    from hc_deploy.export.precision import expected_types, with_precision
     from hc_deploy.export.tensorrt import cast_uint8_first
 
     try:
@@ -156,6 +172,7 @@ def _typed_model(path: Path, options: BuildOptions) -> bytes:
             f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
         ) from None
     model = with_precision(whole, options.precision, keep_fp32=options.keep_fp32)
+    events.emit("expected", types=expected_types(model))
     cast_uint8_first(model)
     result = as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)
     return result.SerializeToString()
@@ -223,9 +240,11 @@ def _monitor(trt: Any, events: Events) -> Any:
 
 
 def _write(path: Path, data: Any) -> None:
-    from hc_deploy.files import write_bytes
-
-    write_bytes(path, memoryview(data))
+    """Straight to the name that the parent gave and removes if anything goes wrong."""
+    try:
+        path.write_bytes(memoryview(data))
+    except OSError as error:
+        raise write_error(path, error) from None
 
 
 if __name__ == "__main__":

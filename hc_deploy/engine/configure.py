@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.engine.options import BuildOptions, Shape
-from hc_deploy.errors import UsageError
+from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.files import require_file
 
 MIB = 1 << 20
 
@@ -49,11 +50,11 @@ def _plugin_name(trt: Any, layer: Any) -> str:
         return str(layer.name).removeprefix("node_").rstrip("_0123456789")
 
 
-def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, has_plugins: bool) -> Any:
-    """The builder's configuration for `options`.
+def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, has_plugins: bool, layout: str) -> Any:
+    """The builder's configuration for `options`; `layout` is the spec's kind of input.
 
     Raises:
-        UsageError: a compute capability that this TensorRT-RTX does not build for.
+        UsageError: a compute capability or hardware level that this TensorRT does not build for.
         DeployError: the plugin library or the timing cache cannot be read.
     """
     config = builder.create_builder_config()
@@ -67,7 +68,12 @@ def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, ha
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware != "none":
-        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, options.hardware.upper())
+        level = getattr(trt.HardwareCompatibilityLevel, options.hardware.upper(), None)
+        if level is None:
+            raise UsageError(
+                f"--hardware-compatible {options.hardware}", expected="a newer TensorRT", mend="ampere_plus"
+            )
+        config.hardware_compatibility_level = level
     if options.compute_capabilities:
         _set_capabilities(trt, config, options.compute_capabilities)
     if has_plugins and options.plugin == "library" and options.carry_plugin:
@@ -76,9 +82,8 @@ def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, ha
         library = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
         config.plugins_to_serialize = [str(library)]
     if options.timing_cache is not None:
-        cache = Path(options.timing_cache)
-        config.set_timing_cache(config.create_timing_cache(cache.read_bytes() if cache.exists() else b""), False)
-    _set_profile(builder, network, config, options)
+        _set_timing_cache(config, Path(options.timing_cache))
+    _set_profile(builder, network, config, options, layout)
     return config
 
 
@@ -97,15 +102,24 @@ def _set_capabilities(trt: Any, config: Any, capabilities: tuple[str, ...]) -> N
         config.set_compute_capability(known[text], index)
 
 
-def _set_profile(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:
+def _set_timing_cache(config: Any, path: Path) -> None:
+    data = require_file(path, what="a timing cache").read_bytes() if path.exists() else b""
+    if not config.set_timing_cache(config.create_timing_cache(data), False):
+        raise DeployError(
+            f"{path} is no timing cache of this TensorRT and GPU",
+            expected="one that was written here",
+            mend=f"rm {path}",
+        )
+
+
+def _set_profile(builder: Any, network: Any, config: Any, options: BuildOptions, layout: str) -> None:
     image = network.get_input(0)
     if -1 not in tuple(image.shape):
         return
-    last = tuple(image.shape)[-1] == 3  # uint8 images are [B,H,W,3], float ones [B,3,H,W]
 
     def full(shape: Shape) -> tuple[int, ...]:
         sides = (shape.height, shape.width)
-        return (shape.batch, *sides, 3) if last else (shape.batch, 3, *sides)
+        return (shape.batch, *sides, 3) if layout == "uint8" else (shape.batch, 3, *sides)
 
     profile = builder.create_optimization_profile()
     span = options.profile

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.spec import Flavour
 
@@ -42,7 +43,7 @@ def load(flavour: Flavour) -> ModuleType:
         raise MissingDependencyError(
             f"{name} cannot be imported: {error}",
             expected=f"TensorRT's Python package {name}",
-            mend=f"pip install 'hc-deploy[{flavour}]'",
+            mend=install.TENSORRT[flavour],
         ) from None
     _loaded.add(name)
     return module
@@ -56,7 +57,7 @@ def load_lean() -> ModuleType:
         raise MissingDependencyError(
             f"neither tensorrt nor tensorrt_lean can be imported: {error}",
             expected="TensorRT, or its lean runtime (enough for a version-compatible engine)",
-            mend="pip install tensorrt, or pip install tensorrt_lean",
+            mend=f"{install.TENSORRT['tensorrt']}, or {install.TENSORRT_LEAN}",
         ) from None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 
 from hc_deploy.errors import UsageError
 from hc_deploy.spec import Flavour, ModelSpec, Precision
+from hc_deploy.strict_json import decode
 
 PluginRoad = Literal["library", "python", "none"]
 Hardware = Literal["none", "ampere_plus", "same_compute_capability"]
@@ -19,11 +20,15 @@ SMALLEST_SIDE = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """Images of one run: batch x height x width."""
+    """Images of one run: batch x height x width, each 1 or more (UsageError)."""
 
     batch: int
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        if min(self.sides()) < 1:
+            raise UsageError(f"shape {self}", expected="batch, height and width of 1 or more")
 
     def __str__(self) -> str:
         return f"{self.batch}x{self.height}x{self.width}"
@@ -112,12 +117,12 @@ class BuildOptions:
         keep_fp32: operator types or node names that stay in float32 besides those of `export.precision`.
         plugin: `library` (libhc_plugins.so), `python` (TensorRT >= 10.9, kernels compiled by NVRTC) or `none`
             (the custom ops become standard operators).
-        plugin_library: where the library is; None: the one that `make plugin` built.
+        plugin_library: where the library is, with `plugin="library"`; None: the one that `make plugin` built.
         carry_plugin: put the library into the engine, so that running it needs nothing else.
         workspace_mib: most scratch memory, None: all there is. optimization_level: 0 to 5.
         timing_cache: file that is read and written; None: none.
         version_compatible, hardware: engines for other versions and GPUs than the builder's (tensorrt).
-        compute_capabilities: GPUs that it is built for, as 8.6 (tensorrt-rtx); empty: all that it knows.
+        compute_capabilities: GPUs that it is built for, as 8.6 (tensorrt-rtx), each once; empty: all that it knows.
 
     Raises:
         UsageError: an option outside its values, or one that the flavour does not have.
@@ -153,6 +158,12 @@ class BuildOptions:
         wrong = [text for text in self.compute_capabilities if not re.fullmatch(r"\d{1,2}\.\d", text)]
         if wrong:
             raise UsageError(f"--compute-capability {wrong[0]}", expected="as 8.6")
+        object.__setattr__(self, "compute_capabilities", tuple(dict.fromkeys(self.compute_capabilities)))
+        if self.plugin_library is not None and self.plugin != "library":
+            raise UsageError(
+                f"--plugin-library {self.plugin_library} with --plugin {self.plugin}",
+                expected="it with --plugin library",
+            )
         self._check_flavour()
 
     def _check_flavour(self) -> None:
@@ -173,6 +184,10 @@ class BuildOptions:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        profile = {name: Shape(**shape) for name, shape in fields["profile"].items()}
-        lists = {name: tuple(fields[name]) for name in ("keep_fp32", "compute_capabilities")}
-        return cls(**{**fields, **lists, "profile": ShapeRange(**profile)})
+        """What `dataclasses.asdict` made of it, after a way through JSON.
+
+        Raises:
+            ValueError: a field is missing, unknown or of another type. UsageError: its value is refused.
+        """
+        options: Self = decode(cls, fields, "options")
+        return options

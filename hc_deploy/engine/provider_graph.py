@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
 
 PROVIDER_DOMAIN = "trt.plugins"
@@ -28,7 +29,7 @@ def for_tensorrt_provider(path: Path) -> tuple[bytes, bool]:
         raise MissingDependencyError(
             f"--provider tensorrt rewrites the model, and needs more than running it: {error}",
             expected="the export extra",
-            mend="pip install torch onnx onnxscript safetensors",
+            mend=install.EXPORT,
         ) from None
     try:
         model = as_plugin_nodes(onnx.load(str(path)))

@@ -10,13 +10,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.gpu import Gpu
 from hc_deploy.spec import ModelSpec
+from hc_deploy.strict_json import decode, parse
 
 SCHEMA = 1
 CHUNK = 1 << 20
@@ -24,11 +25,15 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was: name, bytes, sha256 (hexadecimal)."""
+    """A file as it was: name (without folders: ValueError), bytes, sha256 (hexadecimal)."""
 
     name: str
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if self.name in ("", "..") or Path(self.name).name != self.name:  # it is looked for beside the engine
+            raise ValueError(f"a file named {self.name!r}; expected a name without folders")
 
     def __str__(self) -> str:
         return f"{self.name} (sha256 {self.sha256[:12]}…)"
@@ -124,16 +129,19 @@ def read_sidecar(engine: Path) -> Sidecar:
         )
     require_file(path, what="the sidecar of an engine")
     try:
-        fields = json.loads(path.read_text())
+        fields = parse(path.read_text(encoding="utf-8"))
         schema = fields.pop("schema")
     except (ValueError, KeyError, AttributeError, TypeError):
         raise DeployError(f"{path} is not the sidecar of an engine", expected=_EXPECTED, mend=_REBUILD) from None
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         raise DeployError(f"{path}: sidecar of schema {schema}", expected=f"schema {SCHEMA}", mend=_REBUILD)
     try:
         return _from_fields(fields, source=str(path))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise DeployError(f"{path}: a field is missing or wrong: {error}", expected=_EXPECTED, mend=_REBUILD) from None
+    except DeployError as error:  # the option or the spec refused it, and cannot know whose it is
+        wrong, _, expected = error.received.removeprefix(f"{path}: ").partition("\nexpected: ")
+        raise DeployError(f"{path}: {wrong}", expected=error.expected or expected or _EXPECTED, mend=_REBUILD) from None
 
 
 _EXPECTED = "what export.py wrote"
@@ -160,16 +168,10 @@ def verify_engine(engine: Path) -> Sidecar:
 
 
 def _from_fields(fields: dict[str, Any], *, source: str) -> Sidecar:
-    engine, onnx = (FileRecord(**fields.pop(name)) for name in ("engine", "onnx"))
-    plugin, device = fields.pop("plugin"), fields.pop("device")
+    """Every field by its annotation; the spec has a reader of its own, and the schema of its own that goes with it."""
+    kinds = get_type_hints(Sidecar)
+    if set(fields) != set(kinds):
+        odd = ", ".join(sorted(set(fields) ^ set(kinds)))
+        raise ValueError(f"{odd}; expected the fields {', '.join(kinds)}")
     spec = ModelSpec.from_json(json.dumps(fields.pop("spec")), source=source)
-    return Sidecar(
-        spec=spec,
-        options=BuildOptions.from_json(fields.pop("options")),
-        layers=Layers(**fields.pop("layers")),
-        plugin=None if plugin is None else FileRecord(**plugin),
-        device=None if device is None else Gpu(**device),
-        engine=engine,
-        onnx=onnx,
-        **fields,
-    )
+    return Sidecar(spec=spec, **{name: decode(kinds[name], value, name) for name, value in fields.items()})

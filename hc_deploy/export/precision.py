@@ -5,38 +5,37 @@ types are written into the graph, by one pass for all flavours, and can be run a
 
 What stays in float32:
 - the head (normalisation of the image) and the tail (softmax, sums, SLIC's iterations, ordinal counts): every standard
-  operator before the first or after the last convolution;
-- operators whose float16 loses too much wherever they stand (`KEPT`), and the coordinates of every GridSample, since a
-  float16 between -1 and 1 places a pixel of a 1024-wide map no better than to a quarter;
-- inputs and outputs of the model, shapes, scales, and whatever an operator's definition fixes to float32.
+  operator before the first or after the last layer with learnt weights;
+- operators whose float16 loses too much wherever they stand (`KEPT`), and those that an attribute types;
+- whatever ends in coordinates (GridSample), scales (Resize) or a Range, since a float16 between -1 and 1 places a pixel
+  of a 1024-wide map no better than to a quarter, and whatever is computed from a Shape or rounded to an integer;
+- inputs and outputs of the model, and whatever an operator's definition in the model's opset fixes to float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-import onnx.defs
+import onnx.checker
 import onnx.helper
 import onnx.numpy_helper
+import onnx.shape_inference
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.export.functions import OPS, add_function_bodies, register_schemas
+from hc_deploy.export import precision_rules as rules
+from hc_deploy.export.functions import add_function_bodies, register_schemas
+from hc_deploy.export.precision_rules import FLOAT
 from hc_deploy.ops.onnx_op import DOMAIN
 from hc_deploy.spec import Precision
 
-FLOAT = onnx.TensorProto.FLOAT
 LOW_TYPES: dict[Precision, int] = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
-ANCHORS = ("Conv", "ConvTranspose", "Gemm", "DeformConv")
-KEPT = (
-    "CumSum", "Exp", "GridSample", "Log", "LogSoftmax", "Pow", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMean",
-    "ReduceProd", "ReduceSum", "Softmax", "Softplus", "Sqrt",
-)  # fmt: skip
-COORDINATES = {"GridSample": 1}
-"""Operators with an input of coordinates, and which one it is."""
-FLOAT16_MAX = 65504.0
+TYPE_NAMES = {FLOAT: "fp32", **{kind: name for name, kind in LOW_TYPES.items()}}
+LARGEST: dict[int, float] = {onnx.TensorProto.FLOAT16: 65504.0, onnx.TensorProto.BFLOAT16: 3.3895313892515355e38}
+MEND = "--precision fp32, or --keep-fp32 NODE"
 BFLOAT16_OPSET = 22
 """The first in which Conv, pooling and Resize are defined for bfloat16."""
 
@@ -51,14 +50,45 @@ def with_precision(model: onnx.ModelProto, precision: Precision, *, keep_fp32: I
 
     Raises:
         UsageError: `keep_fp32` names something that the model does not have.
-        DeployError: the graph has If, Loop or Scan, whose bodies this pass does not reach.
+        DeployError: the graph has If, Loop or Scan, whose bodies this pass does not reach, or an operator that it
+            cannot retype: the result would not be valid.
     """
     _check_names(model, keep_fp32)
     result = _with_opset(model, BFLOAT16_OPSET) if precision == "bf16" else _copy(model)
     if precision in LOW_TYPES:
         _check_control_flow(model)
         _Retyped(result, LOW_TYPES[precision], set(keep_fp32)).rewrite()
+        _check_types(result, precision)
     return result
+
+
+def expected_types(model: onnx.ModelProto) -> dict[str, int]:
+    """How many layers that carry the work (convolutions, custom ops) compute in each type: what an engine should show.
+
+    Args:
+        model: as `with_precision` returns it; with or without the bodies of the custom ops.
+
+    Returns:
+        Counts by `fp32`, `fp16`, `bf16` of the type that Conv, ConvTranspose, DeformConv and custom ops read first;
+        a type that none reads is left out.
+
+    Raises:
+        DeployError: such a layer reads another type, or one that is not known.
+    """
+    types = rules.value_types(model)
+    found: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.domain != DOMAIN and not (node.domain in rules.STANDARD and node.op_type in rules.CONVOLUTIONS):
+            continue
+        kind = types.get(node.input[0], onnx.TensorProto.UNDEFINED)
+        if kind not in TYPE_NAMES:
+            raise DeployError(
+                f"{node.op_type} {node.name} reads {onnx.TensorProto.DataType.Name(kind).lower()}",
+                expected=f"one of {', '.join(TYPE_NAMES.values())}",
+                mend="export it again",
+            )
+        found[TYPE_NAMES[kind]] += 1
+    return dict(found)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -102,6 +132,17 @@ def _check_control_flow(model: onnx.ModelProto) -> None:
             )
 
 
+def _check_types(model: onnx.ModelProto, precision: Precision) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise DeployError(
+            f"in {precision} the graph is not valid: {' '.join(str(error).split())}"[:1000],
+            expected="operators that take this precision",
+            mend=MEND,
+        ) from None
+
+
 @dataclass
 class _Retyped:
     """The rewriting of one model. A float value lives in one type; a Cast to the other is added once, on demand."""
@@ -115,14 +156,17 @@ class _Retyped:
 
     def rewrite(self) -> None:
         graph = self.model.graph
-        types = _value_types(self.model)
-        self.stored = {name: FLOAT for name, kind in types.items() if kind == FLOAT}
+        self.types = rules.value_types(self.model)
+        self.opset = rules.opset_of(self.model)
+        self.stored = {name: FLOAT for name, kind in self.types.items() if kind == FLOAT}
         self.constants = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == FLOAT}
         outputs = {value.name for value in graph.output}
         original = list(graph.node)
-        protected = self._protected(original)
+        kept = rules.protected(self.model, self.types, keep=self.keep)
         for index, node in enumerate(original):
-            wanted = FLOAT if index in protected else self.low
+            wanted = FLOAT if index in kept else self.low
+            if wanted != FLOAT:
+                self._check_known(node)
             self._inputs(node, wanted)
             self.nodes.append(node)
             if wanted != FLOAT:
@@ -134,9 +178,20 @@ class _Retyped:
             if value.name in self.stored:
                 value.type.tensor_type.elem_type = self.stored[value.name]
 
+    def _check_known(self, node: onnx.NodeProto) -> None:
+        unknown = [name for name in node.input if name and name not in self.types]
+        if unknown:
+            raise DeployError(
+                f"node {node.name} ({node.op_type}) reads {unknown[0]}, whose type is not known",
+                expected="a type in the graph's value_info for what a foreign operator gives",
+                mend=MEND,
+            )
+
     def _inputs(self, node: onnx.NodeProto, wanted: int) -> None:
+        if node.domain in rules.STANDARD and node.op_type in rules.SIZES:
+            return
         for index, name in enumerate(node.input):
-            if name in self.stored and _follows(node, index, self.low, outputs=False):
+            if name in self.stored and self._follows(node, index, outputs=False):
                 node.input[index] = self._as(name, wanted)
             elif self.stored.get(name, FLOAT) != FLOAT:
                 node.input[index] = self._as(name, FLOAT)
@@ -147,14 +202,18 @@ class _Retyped:
                 if attribute.name == "to" and attribute.i == FLOAT:
                     attribute.i = self.low
         for index, name in enumerate(node.output):
-            if self.stored.get(name) != FLOAT or not _follows(node, index, self.low, outputs=True):
+            if self.stored.get(name) != FLOAT or not self._follows(node, index, outputs=True):
                 continue
             if name in graph_outputs:  # it keeps its name and type; the node writes to another
                 node.output[index] = f"{name}_low"
                 self.stored[node.output[index]] = self.low
+                self.casts[name, self.low] = node.output[index]
                 self.nodes.append(_cast(node.output[index], name, FLOAT))
             else:
                 self.stored[name] = self.low
+
+    def _follows(self, node: onnx.NodeProto, index: int, *, outputs: bool) -> bool:
+        return rules.follows(node, index, low=self.low, opset=self.opset, outputs=outputs)
 
     def _as(self, name: str, wanted: int) -> str:
         """The name under which the value `name` is to be had in type `wanted`."""
@@ -169,21 +228,6 @@ class _Retyped:
                 self.nodes.append(_cast(name, copy, wanted))
         return self.casts[name, wanted]
 
-    def _protected(self, nodes: list[onnx.NodeProto]) -> set[int]:
-        """Indices of the nodes that stay in float32."""
-        producer = {name: index for index, node in enumerate(nodes) for name in node.output}
-        after, before = _reach(nodes)
-        kept = set()
-        for index, node in enumerate(nodes):
-            ends = node.domain != DOMAIN and (index not in after or index not in before)
-            listed = node.op_type in KEPT or bool({node.op_type, node.name} & self.keep)
-            foreign = node.domain not in ("", "ai.onnx", DOMAIN)
-            if ends or listed or foreign:
-                kept.add(index)
-            if node.op_type in COORDINATES:
-                kept |= set(_slice(nodes, producer, node.input[COORDINATES[node.op_type]]))
-        return kept
-
     def _drop_unused_constants(self) -> None:
         graph = self.model.graph
         used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
@@ -192,70 +236,13 @@ class _Retyped:
         graph.initializer.extend(left)
 
 
-def _reach(nodes: list[onnx.NodeProto]) -> tuple[set[int], set[int]]:
-    """Indices of the nodes at or after some anchor, and of those at or before some anchor."""
-    after: set[int] = set()
-    reached: set[str] = set()
-    for index, node in enumerate(nodes):
-        if node.op_type in ANCHORS or reached & set(node.input):
-            after.add(index)
-            reached |= set(node.output)
-    before: set[int] = set()
-    needed: set[str] = set()
-    for index in reversed(range(len(nodes))):
-        if nodes[index].op_type in ANCHORS or needed & set(nodes[index].output):
-            before.add(index)
-            needed |= set(nodes[index].input)
-    return after, before
-
-
-def _slice(nodes: list[onnx.NodeProto], producer: dict[str, int], name: str) -> Iterator[int]:
-    """Indices of the nodes that compute `name`, back to the convolutions (which are not among them)."""
-    seen: set[int] = set()
-    pending = [name]
-    while pending:
-        index = producer.get(pending.pop())
-        if index is None or index in seen or nodes[index].op_type in ANCHORS:
-            continue
-        seen.add(index)
-        yield index
-        pending += nodes[index].input
-
-
-def _follows(node: onnx.NodeProto, index: int, low: int, *, outputs: bool) -> bool:
-    """Whether an input (or output) of `node` may be of type `low`: the operator's definition says."""
-    if node.domain == DOMAIN:
-        return True
-    if node.op_type in ("Cast", "CastLike") or (node.op_type == "Constant" and outputs):
-        return node.op_type != "Constant"
-    if not onnx.defs.has(node.op_type, domain=node.domain):
-        return False
-    schema = onnx.defs.get_schema(node.op_type, domain=node.domain)
-    formal = schema.outputs if outputs else schema.inputs
-    parameter = formal[min(index, len(formal) - 1)]
-    allowed = {name for entry in schema.type_constraints if entry.type_param_str == parameter.type_str
-               for name in entry.allowed_type_strs}  # fmt: skip
-    return f"tensor({onnx.TensorProto.DataType.Name(low).lower()})" in allowed
-
-
-def _value_types(model: onnx.ModelProto) -> dict[str, int]:
-    inferred = onnx.shape_inference.infer_shapes(model)
-    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    for node in model.graph.node:  # no inference knows these
-        if node.domain == DOMAIN and OPS[node.op_type].output[1] == "T":
-            types[node.output[0]] = FLOAT
-    return types | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-
-
 def _cast(source: str, target: str, to: int) -> onnx.NodeProto:
     return onnx.helper.make_node("Cast", [source], [target], name=f"{target}_cast", to=to)
 
 
 def _converted(tensor: onnx.TensorProto, name: str, to: int) -> onnx.TensorProto:
-    """A weight in the low type; one beyond float16's range is clamped to it."""
+    """A weight in the low type; a finite one beyond its range is clamped to it, an infinite one (a mask) stays so."""
     values = onnx.numpy_helper.to_array(tensor)
-    if to == onnx.TensorProto.FLOAT16:
-        values = np.clip(values, -FLOAT16_MAX, FLOAT16_MAX)
+    values = np.where(np.isfinite(values), np.clip(values, -LARGEST[to], LARGEST[to]), values)
     kind = onnx.helper.tensor_dtype_to_np_dtype(to)
     return onnx.numpy_helper.from_array(np.ascontiguousarray(values.astype(kind)), name)

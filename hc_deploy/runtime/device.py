@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.runtime.session import Array
 
 CAPTURE_THREAD_LOCAL = 1
-INSTALL = "pip install pycuda"
+STREAM_NON_BLOCKING = 1
+"""Work on the default stream (torch's) neither waits for this one nor breaks a capture on it."""
 
 
 class CudaError(DeployError):
@@ -28,7 +30,7 @@ class CudaDevice:
     """A device, opened.
 
     Args:
-        index: which, in the order of nvidia-smi.
+        index: which, in the order of CUDA (CUDA_VISIBLE_DEVICES counts).
 
     Raises:
         MissingDependencyError: pycuda or the driver is not there. DeployError: no such device.
@@ -42,10 +44,10 @@ class CudaDevice:
         device = self._cuda.Device(index)
         self.name = device.name()
         self.compute_capability = ".".join(str(part) for part in device.compute_capability())
-        self._context = device.retain_primary_context()
         self._driver = ctypes.CDLL("libcuda.so.1")
+        self._context = device.retain_primary_context()
         with self.active():
-            self._stream = self._cuda.Stream()
+            self._stream = self._cuda.Stream(STREAM_NON_BLOCKING)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -97,22 +99,29 @@ class CudaDevice:
 
     def capture(self, queue: Callable[[], None]) -> CudaGraph:
         """What `queue` puts on the stream, as a graph: launched by one call. Nothing runs while it is captured."""
-        stream = ctypes.c_void_p(self.stream)
+        stream, graph = ctypes.c_void_p(self.stream), ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", stream, ctypes.c_int(CAPTURE_THREAD_LOCAL))
-        graph = ctypes.c_void_p()
         try:
             queue()
-        finally:  # a capture that is not ended leaves the stream unusable
-            self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
+        except BaseException:  # a capture that is not ended leaves the stream unusable
+            self._driver.cuStreamEndCapture(stream, ctypes.byref(graph))
+            self._driver.cuGraphDestroy(graph)
+            raise
+        self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
         executable = ctypes.c_void_p()
-        self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
-        self._call("cuGraphDestroy", graph)
+        try:
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+        finally:
+            self._driver.cuGraphDestroy(graph)
         return CudaGraph(self._call, executable, stream)
 
     def close(self) -> None:
         """Let go of the stream and of the context (others may still hold it)."""
-        self._stream = None
+        with self.active():
+            self._stream = None
         self._context.detach()
+        # pycuda 2026.1 pushes a primary context that is not current to release it, and leaves it on the stack.
+        self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
     def _call(self, name: str, *arguments: Any) -> None:
         code = getattr(self._driver, name)(*arguments)
@@ -145,7 +154,7 @@ def _import_pycuda() -> Any:
         raise MissingDependencyError(
             f"pycuda cannot be imported ({error})",
             expected="pycuda and an NVIDIA driver (libcuda.so.1)",
-            mend=f"{INSTALL}; hc-deploy doctor",
+            mend=f"{install.PYCUDA}; hc-deploy doctor",
         ) from None
     try:
         cuda.init()

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.sidecar import FileRecord, Sidecar
 from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.gpu import read_gpu
+
+RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""GPUs that TensorRT-RTX 1.7 runs on. Not Hopper (9.0)."""
+
+
+def why_not_here(sidecar: Sidecar) -> str | None:
+    """Why the engine cannot run on this machine, in a few words; None where nothing is known against it."""
+    gpu = read_gpu()
+    if gpu is None:
+        return "no GPU here"
+    if importlib.util.find_spec("pycuda") is None:
+        return "pycuda is not installed"
+    try:
+        if gpu.compute_capability is not None:
+            require_device(sidecar, gpu.name, gpu.compute_capability)
+    except DeployError as error:
+        return error.received
+    return None
 
 
 def require_version(sidecar: Sidecar, installed: str) -> None:
@@ -31,6 +51,8 @@ def require_device(sidecar: Sidecar, name: str, capability: str) -> None:
     """DeployError unless the engine was built for a GPU of compute capability `capability`."""
     options, built = sidecar.options, sidecar.device
     wanted: tuple[str, ...] = options.compute_capabilities
+    if options.flavour == "tensorrt-rtx" and not wanted:
+        wanted = RTX_CAPABILITIES
     if options.flavour == "tensorrt" and built is not None and built.compute_capability is not None:
         least = (8, 0) if options.hardware == "ampere_plus" else None
         if least is not None and _parts(capability) >= least:
@@ -58,11 +80,21 @@ def runtime_module(sidecar: Sidecar) -> Any:
 
 
 def register_plugins(trt: Any, sidecar: Sidecar, library: Path | None) -> None:
-    """Plugins that do not travel in the engine."""
-    if sidecar.plugin is None or sidecar.carries_plugin:
+    """Plugins that do not travel in the engine.
+
+    TensorRT's header speaks of carried plugins for version-compatible engines only. For others the library is loaded
+    beside, if it is the one that the engine was built with.
+    """
+    options = sidecar.options
+    if sidecar.plugin is None:
+        return
+    surely_carried = sidecar.carries_plugin and (options.flavour == "tensorrt-rtx" or options.version_compatible)
+    if surely_carried or (sidecar.carries_plugin and not (library or plugin_library.LIBRARY).exists()):
         return
     path = plugin_library.find(library)
     found = FileRecord.of(path)
+    if found.sha256 != sidecar.plugin.sha256 and sidecar.carries_plugin:
+        return
     if found.sha256 != sidecar.plugin.sha256:
         raise DeployError(
             f"{path} has sha256 {found.sha256[:12]}…",

@@ -1,11 +1,19 @@
-"""A Session on ONNX Runtime: `model.onnx` in, outputs through I/O binding out."""
+"""A Session on ONNX Runtime: `model.onnx` in, outputs through I/O binding out.
+
+The provider that was asked for runs, or opening fails. `tensorrt` leaves nodes that it does not take to CUDA, one by
+one; where ONNX Runtime tells which provider got which nodes (1.24 and newer), a provider that got none is refused.
+Older ones do not tell: there a model that TensorRT takes nothing of runs on CUDA alone under the name `tensorrt`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any
 
+from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
@@ -16,7 +24,8 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-INSTALL = {"cpu": "pip install onnxruntime", "cuda": "pip install onnxruntime-gpu"}
+INSTALL = {"cpu": install.ONNXRUNTIME, "cuda": install.ONNXRUNTIME_GPU, "tensorrt": install.ONNXRUNTIME_GPU}
+RECORD_NODES = "session.record_ep_graph_assignment_info"
 THREADS_PER_CORE = 4
 WARNING_SEVERITY = 3  # errors only: ONNX Runtime's warnings are about its own optimisations
 
@@ -25,11 +34,21 @@ def import_onnxruntime() -> Any:
     """The onnxruntime module, or a MissingDependencyError with the install line."""
     try:
         import onnxruntime
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise MissingDependencyError(
             f"onnxruntime cannot be imported ({error})", expected="ONNX Runtime", mend=INSTALL["cpu"]
         ) from None
     return onnxruntime
+
+
+def preload(ort: Any, provider: str) -> None:
+    """Load the CUDA and cuDNN of NVIDIA's wheels, which ONNX Runtime (1.21 and newer) does not find by itself.
+
+    It prints what it does not find. That is no result of ours; the provider's own failure tells what was needed.
+    """
+    if provider != "cpu" and hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
 
 
 class OnnxRuntimeSession(SessionBase):
@@ -92,21 +111,33 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
         raise MissingDependencyError(
             f"this ONNX Runtime {ort.__version__} has no {wanted}",
             expected=f"one of {', '.join(ort.get_available_providers())}",
-            mend=INSTALL.get(provider, INSTALL["cuda"]),
+            mend=INSTALL[provider],
         )
     options = ort.SessionOptions()
     options.log_severity_level = WARNING_SEVERITY
+    options.add_session_config_entry(RECORD_NODES, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     model, providers = (str(path), [wanted]) if provider != "tensorrt" else _for_tensorrt(path)
-    try:
-        session = ort.InferenceSession(model, options, providers=providers)
-    except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
+    preload(ort, provider)
+    try:  # without the fallback, which prints to standard output, hides the reason and opens the model again elsewhere
+        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except (RuntimeError, ValueError) as error:  # the provider did not start; a bad model raises onnxruntime's classes
+        raise MissingDependencyError(
+            f"{wanted} does not start: {_first_line(error)}", expected=f"{wanted} to load", mend="hc-deploy doctor"
+        ) from None
+    except Exception as error:  # they share no base but Exception
         raise DeployError(
             f"{path} cannot be opened by ONNX Runtime: {_first_line(error)}",
-            expected="a whole model.onnx",
+            expected=f"a whole model.onnx that {wanted} takes",
             mend="export it again: python export.py CHECKPOINT -o DIR",
         ) from None
+    _require_provider(session, wanted, path)
+    return session
+
+
+def _require_provider(session: Any, wanted: str, path: Path) -> None:
+    """The provider loaded, and nodes of the model are its own as far as ONNX Runtime tells."""
     actual = session.get_providers()[0]
     if actual != wanted:
         raise MissingDependencyError(
@@ -114,16 +145,32 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
             expected=f"{wanted} to load",
             mend="hc-deploy doctor",
         )
-    return session
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    takers = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    if takers and wanted not in takers:
+        raise DeployError(
+            f"{wanted} takes no node of {path}: all would run on {', '.join(sorted(takers))}",
+            expected="a provider that runs the model",
+            mend="--provider cuda, or hc-deploy doctor",
+        )
 
 
 def _for_tensorrt(path: Path) -> tuple[bytes, list[Any]]:
-    """The model and the providers: TensorRT with our plugin, and CUDA for the nodes that TensorRT leaves."""
-    from hc_deploy.engine import plugin_library
+    """The model and the providers: TensorRT with our plugin, and CUDA for the nodes that TensorRT leaves.
+
+    The provider opens the libraries of `trt_extra_plugin_lib_paths` and does no more, so ours is also put into the
+    plugin registry through the tensorrt package: one libnvinfer serves both in a process.
+    """
+    from hc_deploy.engine import flavours, plugin_library
     from hc_deploy.engine.provider_graph import for_tensorrt_provider
 
     model, needs_plugin = for_tensorrt_provider(path)
-    options = {"trt_extra_plugin_lib_paths": str(plugin_library.find())} if needs_plugin else {}
+    options: dict[str, str] = {}
+    if needs_plugin:
+        library = plugin_library.find()
+        plugin_library.register(flavours.load("tensorrt"), library)
+        options["trt_extra_plugin_lib_paths"] = str(library)
     return model, [(PROVIDERS["tensorrt"], options), PROVIDERS["cuda"]]
 
 

@@ -9,6 +9,7 @@ while the last answer is still being read.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ class TensorRtSession(SessionBase):
         self._trt = runtime_module(self._sidecar)
         require_version(self._sidecar, self._trt.__version__)
         register_plugins(self._trt, self._sidecar, plugin)
-        self._graphs = graphs
+        # TensorRT-RTX captures by itself, once the kernels for a shape are there.
+        self._graphs_by_runtime = graphs and self.provider == "tensorrt-rtx"
+        self._graphs = graphs and not self._graphs_by_runtime
         self._slots = [Slot() for _ in range(SLOTS)]
         self._shape: tuple[int, ...] | None = None
         self._loaded: int | None = None
@@ -80,6 +83,8 @@ class TensorRtSession(SessionBase):
             raise
 
     def load(self, images: Array) -> None:
+        if self._gpu is None:
+            raise DeployError(f"{self.name} is closed", expected="an open session")
         images = self._checked(images)
         profile, shape = self._sidecar.options.profile, _shape(images, self.spec.input)
         if not profile.holds(shape):
@@ -130,7 +135,7 @@ class TensorRtSession(SessionBase):
         """What the session holds on the device, and what is free."""
         with self._gpu.active():
             buffers = sum(buffer.capacity for slot in self._slots for buffer in slot.buffers.values())
-            return Memory(int(self._engine.device_memory_size_v2), buffers, self._gpu.free_bytes())
+            return Memory(self._scratch(), buffers, self._gpu.free_bytes())
 
     def profile_layers(self, images: Array, *, runs: int = 20) -> list[LayerTime]:
         """Mean time of each layer over `runs` runs, slowest first; TensorRT's own clock, without a CUDA graph."""
@@ -138,13 +143,16 @@ class TensorRtSession(SessionBase):
         self.load(images)
         assert self._loaded is not None
         with self._gpu.active():
-            self._bind(self._slots[self._loaded])
-            self._context.profiler = profiler
-            for _ in range(runs):
-                self._enqueue()
-                self._gpu.synchronize()
-            self._context = self._new_context()  # a profiler cannot be taken off
-            self._shape = None
+            try:
+                self._bind(self._slots[self._loaded])
+                self._context.profiler = profiler
+                for _ in range(runs):
+                    self._enqueue()
+                    self._gpu.synchronize()
+            finally:  # a profiler cannot be taken off a context
+                self._context = None
+                self._context = self._new_context()
+                self._shape = None
         self._loaded = self._done = None
         times = [LayerTime(name, total / runs) for name, total in profiler.totals.items()]
         return sorted(times, key=lambda entry: -entry.milliseconds)
@@ -154,18 +162,26 @@ class TensorRtSession(SessionBase):
         gpu, self._gpu = self._gpu, None
         if gpu is None:
             return
-        with gpu.active():
-            for slot in self._slots:
-                slot.free()
-            self._context = self._engine = self._runtime = None
-        gpu.close()
+        try:
+            with gpu.active():
+                for slot in self._slots:
+                    slot.free()
+                self._loaded = self._done = None
+        finally:
+            with gpu.active():
+                self._context = self._engine = self._runtime = None
+            gpu.close()
 
     def _open(self, path: Path) -> None:
         options = self._sidecar.options
         self._runtime = self._trt.Runtime(_logger(self._trt, self._messages))
-        if self._sidecar.carries_plugin:
-            self._runtime.engine_host_code_allowed = True  # its hash is the one the sidecar vouches for
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self._sidecar.engine.sha256:
+            raise DeployError(f"{path} was changed while it was being opened", mend="open it again")
+        # Our plugin, or the lean runtime in a version-compatible engine: host code, that of the hash just checked.
+        if self._sidecar.carries_plugin or options.version_compatible:
+            self._runtime.engine_host_code_allowed = True
+        self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
             raise DeployError(
                 f"{path} cannot be opened by {options.flavour} {self._trt.__version__}: {self._said()}",
@@ -182,15 +198,25 @@ class TensorRtSession(SessionBase):
         self._context = self._new_context()
 
     def _new_context(self) -> Any:
-        context = self._engine.create_execution_context()
+        if self._graphs_by_runtime:
+            config = self._engine.create_runtime_config()
+            config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context()
         if context is None:
             raise DeployError(
-                f"{self.name}: no room for the engine's {self._engine.device_memory_size_v2 / 1e6:.0f} MB of scratch "
+                f"{self.name}: no room for the engine's {self._scratch() / 1e6:.0f} MB of scratch "
                 f"({self._gpu.free_bytes() / 1e6:.0f} MB free): {self._said()}",
                 expected="enough memory on the GPU",
                 mend="build with a smaller --max-shape or --workspace",
             )
         return context
+
+    def _scratch(self) -> int:
+        """Bytes of scratch memory of the engine; TensorRT 10.0 has the older name alone."""
+        size = getattr(self._engine, "device_memory_size_v2", None)
+        return int(self._engine.device_memory_size if size is None else size)
 
     def _fit(self, slot: Slot, shape: tuple[int, ...]) -> None:
         """Make the context, and the room in a slot, fit images of `shape`."""
@@ -204,10 +230,12 @@ class TensorRtSession(SessionBase):
             return
         slot.drop_graph()
         image = np.dtype(np.uint8 if self.spec.input == "uint8" else np.float32)
+        shapes: dict[str, tuple[int, ...]] = {}
+        slot.shapes = {}  # stands while the memory is being asked for
         for name, dtype in {IMAGE: image, **self._outputs}.items():
-            sides = tuple(shape if name == IMAGE else self._context.get_tensor_shape(name))
-            slot.shapes[name] = sides
-            slot.buffers.setdefault(name, Buffer()).reserve(self._gpu, int(np.prod(sides)) * dtype.itemsize)
+            shapes[name] = tuple(shape if name == IMAGE else self._context.get_tensor_shape(name))
+            slot.buffers.setdefault(name, Buffer()).reserve(self._gpu, int(np.prod(shapes[name])) * dtype.itemsize)
+        slot.shapes = shapes
 
     def _bind(self, slot: Slot) -> None:
         for name, buffer in slot.buffers.items():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import arithmetic, onnx_bodies
+from benchmarks import arithmetic, engines, onnx_bodies
+from hc_deploy.errors import UsageError
 
 
 def test_counts():
@@ -30,3 +31,9 @@ def test_bodies_dry_run():
     samples = onnx_bodies.interleaved(runs, rounds=4, warmup=1)
     assert {len(values) for values in samples.values()} == {4} and np.min(list(samples.values())) > 0
     assert all(f"{op} 8x12" in onnx_bodies.table(samples) for op in ("HCAssign", "HCDecode", "HCUpsample", "HCArgmax"))
+
+
+def test_engines_of_a_network_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="--only nope") as caught:
+        engines.main(tmp_path, only=["fcn32", "nope"])
+    assert "hcpspnet, DCNv2" in caught.value.expected and list(tmp_path.iterdir()) == []

@@ -154,11 +154,20 @@ def test_an_old_engine_survives_a_failed_build_and_not_a_good_one(models, tmp_pa
 
 
 def test_precision_that_was_not_reached():
-    layers = Layers("network", 10, {}, {"fp32": 8, "fp16": 2}, {"fp32": 8, "fp16": 2})
-    wanted = BuildOptions("tensorrt-rtx", "fp16", ShapeRange(SIDES, SIDES, SIDES))
+    def require(found, asked, **changed):
+        layers = Layers("network", 10, {}, found, found)
+        wanted = BuildOptions("tensorrt-rtx", "fp16", ShapeRange(SIDES, SIDES, SIDES), **changed)
+        building._require_precision(layers, asked, wanted)
+
+    half, mixed = {"fp16": 10}, {"fp32": 8, "fp16": 2}
+    require(half, half)
+    require(mixed, mixed, keep_fp32=("Conv",))
     with pytest.raises(GateError, match="fp32 80%, fp16 20%"):
-        building._require_precision(layers, wanted)
-    building._require_precision(layers, replace(wanted, keep_fp32=("Conv",)))
+        require(mixed, half)
+    with pytest.raises(GateError, match="fp32 80%, fp16 20%"):
+        require(mixed, half, keep_fp32=("Conv",))
+    with pytest.raises(GateError, match="at least 90% in fp16"):
+        require(mixed, mixed)
 
 
 @pytest.mark.parametrize(("death", "told"), [("SIGABRT", "signal 6"), ("SIGKILL", "memory is the likely limit")])
@@ -177,6 +186,58 @@ def test_a_builder_that_dies(models, tmp_path, monkeypatch, death, told):
         build_engine(path, tmp_path / "model.engine", spec, options(spec))
     assert "terminate called" in str(caught.value) and "at: build" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_builder_that_dies_in_the_middle_of_a_word(models, tmp_path, monkeypatch):
+    path, spec = models()
+    code = 'import os, sys; sys.stdout.write(\'{"event": "sta\'); sys.stdout.flush(); os._exit(7)'
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        building.subprocess, "Popen", lambda command, **rest: real([sys.executable, "-c", code], **rest)
+    )
+    with pytest.raises(DeployError, match="exit code 7 at: loading"):
+        build_engine(path, tmp_path / "model.engine", spec, options(spec))
+
+
+def test_an_engine_that_fails_its_check_is_not_kept(models, tmp_path):
+    path, spec = models()
+    seen = []
+
+    def refuse(engine):
+        seen.append(verify_engine(engine).layers.count)
+        raise GateError("it answers otherwise")
+
+    with pytest.raises(GateError, match="otherwise"):
+        build_engine(path, tmp_path / "model.engine", spec, options(spec), verify=refuse)
+    assert seen and list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_parent_takes_the_builder_along(models, tmp_path):
+    path, _ = models()
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from hc_deploy.engine.build import build_engine\n"
+        "from hc_deploy.runtime import open_session\n"
+        "from tests.engine.test_build import _children, options\n"
+        "def stop(progress):\n"
+        "    if progress.stage == 'precision':\n"
+        "        print(*_children(), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"path = Path({str(path)!r}); spec = open_session(path).spec\n"
+        f"build_engine(path, Path({str(tmp_path)!r}) / 'model.engine', spec, options(spec), on_progress=stop)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    children = [int(text) for text in ended.stdout.split()]
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert children and not any(_runs(child) for child in children)
+
+
+def _runs(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "zombie" not in status.read_text()
 
 
 def test_full_disk(models, tmp_path):
@@ -200,20 +261,23 @@ def test_full_disk(models, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupting(models, tmp_path):
+@pytest.mark.parametrize("stage", ["parse", "build", "write"])
+def test_interrupting(models, tmp_path, stage):
     """Ctrl-C while it builds: the child ends, no file is left."""
     path, spec = models()
     children: list[int] = []
 
     def interrupt(progress):
-        if progress.stage == "parse" and not children:
+        if progress.stage == stage and not children:
             children.extend(_children())
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
 
     assert threading.current_thread() is threading.main_thread()
     with pytest.raises(KeyboardInterrupt):
-        build_engine(path, tmp_path / "model.engine", spec, options(spec), on_progress=interrupt)
+        build_engine(
+            path, tmp_path / "model.engine", spec, options(spec), typed_model=tmp_path / "t.onnx", on_progress=interrupt
+        )
     assert children and not any(Path(f"/proc/{child}").exists() for child in children)
     assert list(tmp_path.iterdir()) == []
 
@@ -246,6 +310,7 @@ def test_the_command(tmp_path):
         (["--precision", "fp16"], "--precision without --engine"),
         (["--engine", "tensorrt-rtx", "--max-shape", "1x9999x9999"], "export with --dynamic"),
         (["--engine", "openvino"], "tensorrt, tensorrt-rtx"),
+        (["--engine", "tensorrt-rtx", "--plugin", "none", "--typed-model", f"{tmp_path}/model.onnx"], "another name"),
     ):
         bad = subprocess.run([*run, "-o", str(tmp_path), *arguments], capture_output=True, text=True, cwd=ROOT)
         assert bad.returncode == 2 and message in bad.stderr and "Traceback" not in bad.stderr, bad.stderr

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from hc_deploy.commands.engine import EngineArguments, build_options
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import UsageError
 from hc_deploy.spec import ModelSpec
@@ -67,11 +69,36 @@ def test_profile_that_contradicts():
         ({"flavour": "tensorrt-rtx", "version_compatible": True}, "--version-compatible"),
         ({"flavour": "tensorrt-rtx", "timing_cache": "a"}, "--timing-cache"),
         ({"flavour": "tensorrt-rtx", "plugin": "python"}, "--plugin library"),
+        ({"plugin": "none", "plugin_library": "libhc_plugins.so"}, "libhc_plugins.so with --plugin none"),
+        ({"plugin": "python", "plugin_library": "a.so"}, "it with --plugin library"),
     ],
 )
 def test_refused(changed, message):
     with pytest.raises(UsageError, match=message):
         options(**changed)
+
+
+@pytest.mark.parametrize("plugin", ["none", "python"])
+@pytest.mark.parametrize(("carry", "option"), [(True, "--carry-plugin"), (False, "--no-carry-plugin")])
+def test_carrying_what_is_not_there(plugin, carry, option):
+    typed = EngineArguments(plugin=plugin, carry_plugin=carry)
+    with pytest.raises(UsageError, match=f"^{option} with --plugin {plugin}"):
+        build_options("tensorrt", typed, spec(), TUNED)
+    with_library = EngineArguments(plugin="library", carry_plugin=carry, plugin_library=Path("a.so"))
+    built = build_options("tensorrt", with_library, spec(), TUNED)
+    assert built.carry_plugin is carry and built.plugin_library == "a.so"
+    assert build_options("tensorrt", EngineArguments(plugin=plugin), spec(), TUNED).plugin == plugin
+
+
+def test_a_capability_named_twice_counts_once():
+    named = options(flavour="tensorrt-rtx", compute_capabilities=("12.0", "8.6", "12.0"))
+    assert named.compute_capabilities == ("12.0", "8.6")
+
+
+@pytest.mark.parametrize("sides", [(0, 64, 64), (1, -64, 64), (1, 64, 0)])
+def test_a_shape_without_pixels(sides):
+    with pytest.raises(UsageError, match="1 or more"):
+        Shape(*sides)
 
 
 def test_travels_as_json():

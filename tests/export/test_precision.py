@@ -11,7 +11,7 @@ from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.evaluate.fidelity import BOUNDS
 from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
-from hc_deploy.export.precision import with_precision
+from hc_deploy.export.precision import expected_types, with_precision
 from hc_deploy.export.tensorrt import cast_uint8_first
 from hc_deploy.export.verify import measure_precision
 from hc_deploy.runtime import open_session
@@ -90,7 +90,7 @@ def test_named_operators_stay(export_small):
         with_precision(model.proto, "fp16", keep_fp32=["Convolution"])
 
 
-def net_of(*nodes, inputs, outputs, weights):
+def net_of(*nodes, inputs, outputs, weights, opset=18):
     graph = helper.make_graph(
         list(nodes),
         "net",
@@ -98,7 +98,7 @@ def net_of(*nodes, inputs, outputs, weights):
         [helper.make_tensor_value_info(*entry) for entry in outputs],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
 def run(model, **inputs):
@@ -175,3 +175,267 @@ def test_bodies_go_or_are_inlined(export_small):
     assert not plain.functions and {node.domain for node in plain.graph.node} == {""}
     image = next(iter(parity_images(model.spec, size=(97, 131))))
     np.testing.assert_array_equal(run(plain, image=image)[0], run(model.proto, image=image)[0])
+
+
+def between(*nodes, width, weights=None, opset=18, out=(1, 1, 1, None)):
+    """Convolutions by one, `image` -> `a` and `b` -> `out`, and `nodes` between them."""
+    one = np.ones((1, 1, 1, 1), np.float32)
+    return net_of(
+        helper.make_node("Conv", ["image", "one"], ["a"]),
+        *nodes,
+        helper.make_node("Conv", ["b", "one"], ["out"]),
+        inputs=[("image", FLOAT, [1, 1, 1, width])],
+        outputs=[("out", FLOAT, out)],
+        weights={"one": one, **(weights or {})},
+        opset=opset,
+    )
+
+
+ATTRIBUTE_TYPED = {
+    "ConstantOfShape": ["size", {"value": helper.make_tensor("", FLOAT, [1], [2.0])}],
+    "EyeLike": ["plane", {"dtype": FLOAT}],
+    "RandomNormalLike": ["plane", {"dtype": FLOAT}],
+    "RandomUniformLike": ["plane", {}],
+    "Bernoulli": ["zeros", {"dtype": FLOAT}],
+}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("op", ATTRIBUTE_TYPED)
+def test_what_an_attribute_types_stays(op, precision):
+    source, attributes = ATTRIBUTE_TYPED[op]
+    model = between(
+        helper.make_node("Squeeze", ["a", "axes"], ["plane"]),
+        helper.make_node("Mul", ["plane", "zero"], ["zeros"]),
+        helper.make_node("Shape", ["plane"], ["size"]),
+        helper.make_node(op, [source], ["made"], **attributes),
+        helper.make_node("Add", ["plane", "made"], ["sum"]),
+        helper.make_node("Unsqueeze", ["sum", "axes"], ["b"]),
+        width=7,
+        weights={"axes": np.array([0, 1]), "zero": np.zeros(1, np.float32)},
+    )
+    typed = with_precision(model, precision)
+    onnx.checker.check_model(typed, full_check=True)
+    assert FLOAT not in consumed_types(typed)["Conv"] | consumed_types(typed)["Add"]
+    if precision == "fp16":
+        assert run(typed, image=np.ones((1, 1, 1, 7), np.float32))[0].shape == (1, 1, 1, 7)
+
+
+def test_a_result_that_is_not_valid_is_refused():
+    """The pass does not retype what a sequence holds: it names the node, and with the one before kept it works."""
+    model = between(
+        helper.make_node("Abs", ["a"], ["abs"]),
+        helper.make_node("SequenceConstruct", ["abs", "a"], ["list"], name="pack"),
+        helper.make_node("SequenceAt", ["list", "first"], ["b"], name="take"),
+        width=3,
+        weights={"first": np.array(0)},
+    )
+    model.graph.value_info.append(helper.make_tensor_value_info("b", FLOAT, [1, 1, 1, 3]))
+    with pytest.raises(DeployError, match="in fp16 the graph is not valid") as caught:
+        with_precision(model, "fp16")
+    assert "take" in caught.value.received and caught.value.mend == "--precision fp32, or --keep-fp32 NODE"
+    image = np.array([[[[1, -2, 3]]]], np.float32)
+    kept = with_precision(model, "fp16", keep_fp32=["pack"])
+    np.testing.assert_array_equal(run(kept, image=image)[0], np.abs(image))
+
+
+def test_a_value_of_unknown_type_is_refused():
+    model = between(helper.make_node("Warp", ["a"], ["b"], domain="elsewhere"), width=3)
+    model.graph.node[-1].name = "last"
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    with pytest.raises(DeployError, match=r"last \(Conv\) reads b, whose type is not known"):
+        with_precision(model, "fp16")
+    model.graph.value_info.append(helper.make_tensor_value_info("b", FLOAT, [1, 1, 1, 3]))
+    assert expected_types(with_precision(model, "fp16")) == {"fp16": 2}
+    assert expected_types(with_precision(model, "fp16", keep_fp32=["last"])) == {"fp16": 1, "fp32": 1}
+
+
+def test_scales_computed_from_sizes_stay():
+    """5001 is no float16: the map would be 5000 wide."""
+    model = between(
+        helper.make_node("Relu", ["a"], ["map"]),
+        helper.make_node("Slice", ["map", "zero", "one_", "last"], ["point"]),
+        helper.make_node("Shape", ["map"], ["large"]),
+        helper.make_node("Shape", ["point"], ["small"]),
+        helper.make_node("Cast", ["large"], ["large_f"], to=FLOAT),
+        helper.make_node("Cast", ["small"], ["small_f"], to=FLOAT),
+        helper.make_node("Div", ["large_f", "small_f"], ["scales"]),
+        helper.make_node("Resize", ["point", "", "scales"], ["b"], mode="nearest"),
+        width=None,
+        weights={"zero": np.array([0]), "one_": np.array([1]), "last": np.array([3])},
+    )
+    typed = with_precision(model, "fp16")
+    found = consumed_types(typed)
+    assert run(typed, image=np.ones((1, 1, 1, 5001), np.float32))[0].shape == (1, 1, 1, 5001)
+    assert set(found["Div"]) == {FLOAT} and set(found["Resize"]) == set(found["Shape"]) == {HALF}
+
+
+DECIDED = {
+    "scales": [
+        helper.make_node("Concat", ["ones", "sized"], ["scales"], axis=0),
+        helper.make_node("Resize", ["a", "", "scales"], ["b"], mode="nearest"),
+    ],
+    "range": [
+        helper.make_node("Squeeze", ["sized"], ["limit"]),
+        helper.make_node("Range", ["zero", "limit", "unit"], ["steps"]),
+        helper.make_node("Unsqueeze", ["steps", "axes"], ["b"]),
+    ],
+    "integer": [
+        helper.make_node("Cast", ["sized"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["ones_i", "count"], ["size"], axis=0),
+        helper.make_node("Expand", ["a", "size"], ["b"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("reader", DECIDED)
+def test_numbers_of_a_map_that_end_in_a_size_stay(reader):
+    """1001 * 5 = 5005 is 5004 in float16."""
+    model = between(
+        helper.make_node("Reshape", ["a", "flat"], ["number"]),
+        helper.make_node("Mul", ["number", "five"], ["sized"]),
+        *DECIDED[reader],
+        width=1,
+        weights={
+            "flat": np.array([1]), "five": np.array([5], np.float32), "ones": np.ones(3, np.float32),
+            "ones_i": np.ones(3, np.int64), "zero": np.array(0, np.float32), "unit": np.array(1, np.float32),
+            "axes": np.array([0, 1, 2]),
+        },
+    )  # fmt: skip
+    typed = with_precision(model, "fp16")
+    assert run(typed, image=np.full((1, 1, 1, 1), 1001, np.float32))[0].shape == (1, 1, 1, 5005)
+    assert set(consumed_types(typed)["Mul"]) == {FLOAT} and set(consumed_types(typed)["Conv"]) == {HALF}
+
+
+def test_a_region_to_resize_stays():
+    """From 1001 of 4004 pixels on; the product 0.1 * 2.5 is not what float16 would make of it."""
+    model = between(
+        helper.make_node("Slice", ["a", "zero", "eight", "last"], ["few"]),
+        helper.make_node("Reshape", ["few", "flat"], ["numbers"]),
+        helper.make_node("Mul", ["numbers", "factor"], ["roi"]),
+        helper.make_node(
+            "Resize", ["a", "roi", "", "size"], ["b"],
+            coordinate_transformation_mode="tf_crop_and_resize", mode="linear",
+        ),
+        width=4004,
+        weights={
+            "zero": np.array([0]), "eight": np.array([8]), "last": np.array([3]), "flat": np.array([8]),
+            "factor": np.array([0, 0, 0, 0.2501, 1, 1, 1, 0.7503], np.float32), "size": np.array([1, 1, 1, 3]),
+        },
+    )  # fmt: skip
+    image = np.ones((1, 1, 1, 4004), np.float32)
+    image[..., 8:] = np.arange(8, 4004) % 512
+    typed = with_precision(model, "fp16")
+    found = consumed_types(typed)
+    np.testing.assert_allclose(run(typed, image=image)[0], run(model, image=image)[0], atol=0.3)
+    assert set(found["Mul"]) == {FLOAT} and set(found["Resize"]) == {HALF}
+
+
+def test_the_opset_of_the_model_tells_what_an_operator_takes():
+    """IsInf reads float16 from opset 20 on."""
+    nodes = (
+        helper.make_node("IsInf", ["a"], ["infinite"]),
+        helper.make_node("Where", ["infinite", "zero", "a"], ["b"]),
+    )
+    for opset, kind in ((18, FLOAT), (20, HALF)):
+        model = between(*nodes, width=3, weights={"zero": np.zeros(1, np.float32)}, opset=opset)
+        typed = with_precision(model, "fp16")
+        onnx.checker.check_model(typed, full_check=True)
+        assert set(consumed_types(typed)["IsInf"]) == {kind}
+        assert set(consumed_types(typed)["Conv"]) == {HALF}
+
+
+def test_a_product_with_a_weight_is_a_layer_and_one_of_two_maps_is_not():
+    model = net_of(
+        helper.make_node("Conv", ["image", "one"], ["a"]),
+        helper.make_node("Transpose", ["w"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["a", "w"], ["b"], name="first"),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("MatMul", ["c", "turned"], ["d"], name="second"),
+        helper.make_node("MatMul", ["d", "d"], ["out"], name="maps"),
+        inputs=[("image", FLOAT, [1, 1, 3, 3])],
+        outputs=[("out", FLOAT, [1, 1, 3, 3])],
+        weights={"one": np.ones((1, 1, 1, 1), np.float32), "w": np.eye(3, dtype=np.float32)},
+    )
+    found = consumed_types(with_precision(model, "fp16"))
+    assert found["MatMul"] == {HALF: 2, FLOAT: 1} and set(found["Relu"]) == {HALF}
+
+
+def test_a_product_with_a_constant_does_not_lower_coordinates():
+    """A grid by an affine matrix, as torch's affine_grid writes it, right before the sampling."""
+    model = between(
+        helper.make_node("Reshape", ["a", "rows"], ["grid"]),
+        helper.make_node("MatMul", ["grid", "affine"], ["moved"]),
+        helper.make_node("Unsqueeze", ["moved", "first"], ["at"]),
+        helper.make_node("GridSample", ["a", "at"], ["b"], align_corners=1),
+        width=6,
+        weights={
+            "rows": np.array([1, 3, 2]), "affine": np.eye(2, dtype=np.float32), "first": np.array([0]),
+        },
+    )  # fmt: skip
+    found = consumed_types(with_precision(model, "fp16"))
+    assert set(found["MatMul"]) == set(found["GridSample"]) == {FLOAT} and set(found["Conv"]) == {HALF}
+
+
+NORMALISING = {
+    "InstanceNormalization": (["a", "s", "s"], {}, 18),
+    "LayerNormalization": (["a", "s", "s"], {}, 18),
+    "GroupNormalization": (["a", "s", "s"], {"num_groups": 1}, 21),
+    "RMSNormalization": (["a", "s"], {}, 23),
+    "LpNormalization": (["a"], {}, 18),
+    "MeanVarianceNormalization": (["a"], {"axes": [2, 3]}, 18),
+    "ReduceSumSquare": (["a"], {}, 18),
+    "ReduceLogSum": (["a"], {}, 18),
+    "ReduceLogSumExp": (["a"], {}, 18),
+}
+
+
+@pytest.mark.parametrize("op", NORMALISING)
+def test_sums_over_a_map_stay(op):
+    inputs, attributes, opset = NORMALISING[op]
+    node = helper.make_node(op, inputs, ["b"], **attributes)
+    model = between(node, width=5, weights={"s": np.ones(1, np.float32)}, opset=opset)
+    found = consumed_types(with_precision(model, "fp16"))
+    assert set(found[op]) == {FLOAT} and set(found["Conv"]) == {HALF}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_infinite_weights_stay_infinite_and_finite_ones_finite(precision):
+    least = float(np.finfo(np.float32).min)
+    masks = np.array([-np.inf, np.inf, least, -1.0], np.float32)
+    model = between(
+        helper.make_node("Max", ["a", "mask"], ["b"]),
+        width=4,
+        weights={"mask": masks},
+        out=(1, 1, 1, 4),
+    )
+    weights = {tensor.name: tensor for tensor in with_precision(model, precision).graph.initializer}
+    (name,) = (name for name in weights if name.startswith("mask"))
+    values = numpy_helper.to_array(weights[name]).astype(np.float32)
+    bound = {"fp16": -65504.0, "bf16": -(2.0**128 - 2.0**120)}[precision]
+    np.testing.assert_array_equal(values, [-np.inf, np.inf, bound, -1.0])
+
+
+@pytest.mark.parametrize("arch", ["hcpspnet_resnet18", "hcdorn", "ssn"])
+def test_expected_types_are_those_of_the_graph(export_small, arch):
+    _, model = small(export_small, arch)
+    layers = {"Conv", "ConvTranspose", "DeformConv", "HCUpsample", "HCArgmax", "HCAssign", "HCDecode"}
+    names = {FLOAT: "fp32", HALF: "fp16", TensorProto.BFLOAT16: "bf16"}
+    for precision, keep in (("fp32", []), ("fp16", []), ("bf16", []), ("fp16", ["HCUpsample", "HCArgmax"])):
+        known = {node.op_type for node in model.proto.graph.node}
+        typed = with_precision(model.proto, precision, keep_fp32=known & set(keep))
+        found = consumed_types(typed)
+        truth = sum((found[op] for op in layers & set(found)), Counter())
+        assert expected_types(typed) == {names[kind]: count for kind, count in truth.items()}
+        bare = as_plugin_nodes(typed)
+        del bare.graph.value_info[:]
+        assert expected_types(bare) == expected_types(typed)
+
+
+def test_expected_types_refuse_what_they_do_not_know():
+    model = between(helper.make_node("Relu", ["a"], ["b"]), width=3)
+    assert expected_types(model) == {"fp32": 2}
+    model.graph.node[1].domain = "elsewhere"
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    with pytest.raises(DeployError, match="reads undefined"):
+        expected_types(model)

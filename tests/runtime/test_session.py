@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.gpu import read_gpu
+from hc_deploy.runtime import onnxruntime as onnxruntime_module
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession, import_onnxruntime
 from hc_deploy.runtime.torch import TorchSession
@@ -106,7 +108,7 @@ def test_requested_provider_is_the_actual_one_or_an_error(exported):
     with pytest.raises(UsageError, match="cpu, cuda, tensorrt"):
         open_session(folder, provider="npu")
     for provider in {"cuda", "tensorrt"} - available():
-        with pytest.raises(MissingDependencyError, match="gpu"):
+        with pytest.raises(MissingDependencyError, match=r"onnxruntime-gpu\[cuda,cudnn\]"):
             open_session(folder, provider=provider)
 
 
@@ -122,6 +124,82 @@ def test_a_silent_fallback_is_an_error(exported, monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     with pytest.raises(MissingDependencyError, match="fell back|no CUDAExecutionProvider|CUDAExecutionProvider"):
         OnnxRuntimeSession(folder / "model.onnx", provider="cuda")
+
+
+class FakeSession:
+    """onnxruntime.InferenceSession with what a GPU provider would answer."""
+
+    failure: Exception | None = None
+    takers = ("CUDAExecutionProvider",)
+
+    def __init__(self, model, options, *, providers, enable_fallback):
+        assert enable_fallback == 0, "onnxruntime's own fallback prints to standard output"
+        assert options.get_session_config_entry("session.record_ep_graph_assignment_info") == "1"
+        if self.failure is not None:
+            raise self.failure
+        self.asked = [entry[0] if isinstance(entry, tuple) else entry for entry in providers]
+
+    def get_providers(self):
+        return [*self.asked, "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self):
+        return [SimpleNamespace(ep_name=name) for name in self.takers]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    ort = import_onnxruntime()
+    session = type("Session", (FakeSession,), {})
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: names)
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr("hc_deploy.runtime.onnxruntime._for_tensorrt", lambda path: (b"", [(names[0], {}), names[1]]))
+    return session
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("CUDA failure 35: old driver\nmore"), ValueError("CUDA failure 35")])
+def test_a_provider_that_does_not_start_says_why(exported, fake, failure, capfd):
+    fake.failure = failure
+    with pytest.raises(
+        MissingDependencyError, match="^CUDAExecutionProvider does not start: CUDA failure 35"
+    ) as caught:
+        OnnxRuntimeSession(exported[0] / "model.onnx", provider="cuda")
+    assert "more" not in str(caught.value) and capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_takes_no_node_is_refused(exported, fake, provider):
+    """`tensorrt` may leave every node to CUDA; get_providers names it first all the same."""
+    fake.takers = ("CPUExecutionProvider",) if provider == "cuda" else ("CUDAExecutionProvider", "CPUExecutionProvider")
+    with pytest.raises(DeployError, match=r"takes no node of .*model\.onnx: all would run on C"):
+        OnnxRuntimeSession(exported[0] / "model.onnx", provider=provider)
+
+
+def test_nodes_that_were_taken_are_fine(exported, fake, monkeypatch):
+    """A share is enough; and an onnxruntime that does not tell is believed."""
+    path = exported[0] / "model.onnx"
+    fake.takers = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+    assert isinstance(onnxruntime_module._open(import_onnxruntime(), path, "tensorrt", None), fake)
+    monkeypatch.delattr(FakeSession, "get_provider_graph_assignment_info")
+    assert isinstance(onnxruntime_module._open(import_onnxruntime(), path, "tensorrt", None), fake)
+
+
+def test_the_real_onnxruntime_tells_who_took_the_nodes(exported):
+    with open_session(exported[0], threads=1) as session:
+        told = session._session.get_provider_graph_assignment_info()
+    assert {part.ep_name for part in told} == {"CPUExecutionProvider"}
+
+
+def test_cuda_is_loaded_from_its_wheels_for_gpu_providers_alone(monkeypatch, capfd):
+    ort, calls = import_onnxruntime(), []
+    monkeypatch.setattr(ort, "preload_dlls", lambda: calls.append(1) or print("Failed to load libcudnn.so.9"))
+    onnxruntime_module.preload(ort, "cpu")
+    assert calls == []
+    onnxruntime_module.preload(ort, "cuda")
+    onnxruntime_module.preload(ort, "tensorrt")
+    assert calls == [1, 1] and capfd.readouterr().out == ""
+    monkeypatch.delattr(ort, "preload_dlls")  # before 1.21
+    onnxruntime_module.preload(ort, "cuda")
 
 
 def test_threads(exported):

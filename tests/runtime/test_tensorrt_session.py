@@ -53,7 +53,7 @@ class GpuDouble:
     name, compute_capability, stream = "Double", "8.6", 7
 
     def __init__(self):
-        self.memory, self.queue, self.graphs = {}, [], []
+        self.memory, self.queue, self.graphs, self.strategies = {}, [], [], []
         self.next, self.launched, self.depth, self.closed, self.capturing = 0, 0, 0, False, None
 
     @contextmanager
@@ -136,7 +136,12 @@ def module(gpu, opened):
         get_tensor_name = staticmethod(names.__getitem__)
         get_tensor_mode = staticmethod(lambda name: "in" if name == "image" else "out")
         get_tensor_dtype = staticmethod(lambda name: np.uint8)
-        create_execution_context = staticmethod(lambda: Context(gpu))
+        create_runtime_config = staticmethod(SimpleNamespace)
+
+        @staticmethod
+        def create_execution_context(config=None):
+            gpu.strategies.append(getattr(config, "cuda_graph_strategy", None))
+            return Context(gpu)
 
     class Runtime:
         engine_host_code_allowed = False
@@ -152,7 +157,7 @@ def module(gpu, opened):
 
     return SimpleNamespace(
         __version__="10.9.0", Runtime=Runtime, ILogger=Logger, nptype=lambda kind: kind,
-        TensorIOMode=SimpleNamespace(OUTPUT="out"),
+        TensorIOMode=SimpleNamespace(OUTPUT="out"), CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole"),
     )  # fmt: skip
 
 
@@ -250,6 +255,35 @@ def test_host_code_runs_only_in_an_engine_that_carries_the_plugin(opened, tmp_pa
         assert session._runtime.engine_host_code_allowed is False
 
 
+def test_tensorrt_rtx_captures_by_itself(opened, tmp_path):
+    _, gpu, _ = opened
+    write(tmp_path / "rtx.engine", b"engine", options=BuildOptions("tensorrt-rtx", "fp16", PROFILE))
+    with open_session(tmp_path / "rtx.engine") as session:
+        for seed in range(3):
+            session.run(picture(seed))
+    assert gpu.strategies == [None, "whole"] and gpu.launched == 0
+
+
+def test_a_version_compatible_engine_holds_host_code(opened, tmp_path):
+    options = BuildOptions("tensorrt", "fp16", PROFILE, plugin="none", version_compatible=True)
+    write(tmp_path / "vc.engine", b"engine", plugin=None, options=options)
+    with open_session(tmp_path / "vc.engine") as session:
+        assert session._runtime.engine_host_code_allowed is True
+
+
+def test_out_of_memory_leaves_a_session_that_still_works(opened, monkeypatch):
+    session, gpu, _ = opened
+    session.run(picture(0))
+    real = gpu.allocate
+    monkeypatch.setattr(gpu, "allocate", lambda size: (_ for _ in ()).throw(DeployError("the GPU is out of memory")))
+    for _ in range(2):
+        with pytest.raises(DeployError, match="out of memory"):
+            session.load(picture(1, (2, 16, 16, 3)))
+    monkeypatch.setattr(gpu, "allocate", real)
+    image = picture(1, (2, 16, 16, 3))
+    np.testing.assert_array_equal(session.run(image)["labels"], image[..., 0] + 1)
+
+
 def test_everything_is_freed(opened):
     session, gpu, _ = opened
     for seed in range(4):
@@ -259,6 +293,8 @@ def test_everything_is_freed(opened):
     session.close()
     assert gpu.memory == {} and gpu.graphs == [] and gpu.closed
     session.close()
+    with pytest.raises(DeployError, match="is closed"):
+        session.load(picture(0))
 
 
 def test_an_engine_that_tensorrt_refuses(opened, tmp_path):

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import math
 import types
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 
 class Mismatch(ValueError):
@@ -42,7 +43,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     """`value` (from `parse`) as `kind`.
 
     Args:
-        kind: a dataclass, StrEnum, int, float, str, Any, `X | None`, tuple[X, ...], tuple[X, Y] or dict[str, X].
+        kind: a dataclass, StrEnum, Literal of texts, bool, int, float, str, Any, `X | None`, tuple[X, ...],
+            tuple[X, Y] or dict[str, X].
         where: dotted name of the value for errors.
 
     Raises:
@@ -53,6 +55,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, where)
+    if origin is Literal:
+        return _chosen(get_args(kind), value, where)
     if origin is types.UnionType:
         (inner,) = (part for part in get_args(kind) if part is not types.NoneType)
         return None if value is None else decode(inner, value, where)
@@ -88,17 +92,28 @@ def _tuple(parts: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise Mismatch(f"{where} is {_shown(value)}", "true or false")
+        return value
     if issubclass(kind, StrEnum):
-        legal = [str(member) for member in kind]
-        if value not in legal:
-            raise Mismatch(f"{where} is {_shown(value)}", f"one of {', '.join(legal)}")
-        return kind(value)
+        return kind(_chosen([str(member) for member in kind], value, where))
     if kind is float:
         number = _checked(value, int | float, where, "a number")
-        if not math.isfinite(number):
-            raise Mismatch(f"{where} is {number}", "a finite number")
+        try:
+            finite = math.isfinite(number)
+        except OverflowError:  # a whole number beyond the largest float
+            finite = False
+        if not finite:
+            raise Mismatch(f"{where} is {number}"[:200], "a finite number")
         return float(number)
     return _checked(value, kind, where, {int: "a whole number", str: "a text"}[kind])
+
+
+def _chosen(legal: Sequence[str], value: Any, where: str) -> Any:
+    if value not in legal:
+        raise Mismatch(f"{where} is {_shown(value)}", f"one of {', '.join(legal)}")
+    return value
 
 
 def _checked(value: Any, kind: Any, where: str, expected: str) -> Any:

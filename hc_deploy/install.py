@@ -1,0 +1,19 @@
+"""The install line of each thing that may be missing, said the same by every message. Standard library only."""
+
+from __future__ import annotations
+
+from hc_deploy.spec import Flavour
+
+NUMPY = "pip install numpy"
+OPENCV = "pip install opencv-python"
+TORCH = "pip install torch"
+EXPORT = "pip install torch onnx onnxscript safetensors"
+ONNXRUNTIME = "pip install onnxruntime"
+ONNXRUNTIME_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
+"""The plain onnxruntime-gpu brings neither CUDA nor cuDNN, and its CUDA provider does not load without them."""
+PYCUDA = "pip install pycuda"
+TENSORRT: dict[Flavour, str] = {
+    "tensorrt": "pip install tensorrt pycuda",
+    "tensorrt-rtx": "pip install tensorrt-rtx-cu13 pycuda",
+}
+TENSORRT_LEAN = "pip install tensorrt_lean pycuda"
