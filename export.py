@@ -13,11 +13,11 @@ import typer
 
 from hc_deploy.commands.engine import (
     EngineArguments,
-    build,
     build_options,
     print_engine,
     require_no_engine_options,
     require_ready,
+    shown,
 )
 from hc_deploy.console import interruptible, option_pairs, print_line, run_app
 from hc_deploy.engine.options import Shape
@@ -258,12 +258,15 @@ def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) 
 
 def _build(model: ExportedModel, onnx: Path, options: BuildOptions, typed_model: Path | None) -> None:
     """Gate the precision, build the engine, and compare it with the ONNX file where it can run."""
+    from hc_deploy.engine.build import build_engine
+
     engine, said = onnx.with_suffix(".engine"), []
     precision = _verify_precision(model, options)
-    sidecar = build(
-        onnx, engine, model.spec, options, typed_model=typed_model,
-        verify=lambda built: said.append(_verify_engine(onnx, built, options)),
-    )  # fmt: skip
+    with shown(options.flavour) as show:
+        sidecar = build_engine(
+            onnx, engine, model.spec, options, typed_model=typed_model, on_progress=show,
+            verify=lambda built: said.append(_verify_engine(onnx, built, options)),
+        )  # fmt: skip
     print_engine(engine, sidecar, precision_parity=precision, engine_parity=said[0])
 
 

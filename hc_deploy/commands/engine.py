@@ -123,22 +123,6 @@ def _shape(text: str | None) -> Shape | None:
     return None if text is None else Shape.parse(text)
 
 
-def build(
-    onnx: Path,
-    engine: Path,
-    spec: ModelSpec,
-    options: BuildOptions,
-    *,
-    typed_model: Path | None = None,
-    verify: Callable[[Path], None] | None = None,
-) -> Sidecar:
-    """Build with a bar (in a terminal) or a line a stage (elsewhere) on standard error."""
-    from hc_deploy.engine.build import build_engine
-
-    with _shown(options.flavour) as show:
-        return build_engine(onnx, engine, spec, options, typed_model=typed_model, verify=verify, on_progress=show)
-
-
 def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engine_parity: str) -> None:
     """What was built."""
     options, layers = sidecar.options, sidecar.layers
@@ -159,7 +143,8 @@ def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engin
 
 
 @contextmanager
-def _shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
+def shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
+    """Gives `build_engine` what shows its progress on standard error: a bar in a terminal, a line a stage elsewhere."""
     if not sys.stderr.isatty():
         yield _lines()
         return

@@ -39,7 +39,7 @@ PLAN = Plan(rounds=6, warmup=1)
 
 
 @pytest.fixture(scope="module")
-def dry(tmp_path_factory):
+def dry(tmp_path_factory, plugins_library):
     folder = tmp_path_factory.mktemp("gpu")
     command.main(folder, dry_run=True, only=ONLY)
     return folder
