@@ -6,9 +6,10 @@ on a driver of the same or a newer CUDA version, never on an older one.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +116,8 @@ class Nvrtc:
             options = [f"--gpu-architecture={architecture}", "--std=c++17"]
             options += [f"--include-path={folder}" for folder in (*include, self.toolchain.include)]
             texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-            failed = self._library.nvrtcCompileProgram(program, len(options), texts)
+            with _locale_kept():
+                failed = self._library.nvrtcCompileProgram(program, len(options), texts)
             if failed:
                 log = self._text(program, "ProgramLog").decode(errors="replace").strip()
                 raise DeployError(
@@ -143,6 +145,18 @@ class Nvrtc:
 
     def _name(self) -> str:
         return self.toolchain.library.name
+
+
+@contextlib.contextmanager
+def _locale_kept() -> Iterator[None]:
+    """NVRTC 12.4 leaves the thread in the locale C, where Python then reads every text as ASCII."""
+    libc = ctypes.CDLL(None)
+    libc.uselocale.restype, libc.uselocale.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = libc.uselocale(None)
+    try:
+        yield
+    finally:
+        libc.uselocale(before)
 
 
 def driver_version(library: str = "libcuda.so.1") -> Version | None:

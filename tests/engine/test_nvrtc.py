@@ -1,5 +1,6 @@
 """CUDA source -> PTX, with the NVRTC of the test environment's wheels; and what is said where that does not work."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -159,3 +160,17 @@ def test_the_wheel_has_the_kernels(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=installed, capture_output=True, text=True, check=True)
     assert result.stdout.split() == [str(installed / "hc_deploy" / "kernels"), "1"]
+
+
+def test_compiling_leaves_the_locale_alone():
+    """NVRTC puts the thread into the locale C; text of other processes would be read as ASCII from then on."""
+    code = (
+        "import locale\n"
+        "from hc_deploy.engine.nvrtc import Nvrtc\n"
+        "before = locale.getencoding()\n"
+        "Nvrtc().compile('extern \"C\" __global__ void k() {}')\n"
+        "print(before, locale.getencoding())\n"
+    )
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert ended.stdout.split() == ["UTF-8", "UTF-8"]
