@@ -55,7 +55,6 @@ def _engine(path: Path) -> Lines:
 
     sidecar = verify_engine(path)
     options, layers, device = sidecar.options, sidecar.layers, sidecar.device
-    plugins = ", ".join(f"{count} {name}" for name, count in sorted(layers.plugins.items())) or "none"
     where = (
         f"{device.name} ({device.compute_capability}), driver {device.driver}" if device else "a machine without a GPU"
     )
@@ -66,7 +65,7 @@ def _engine(path: Path) -> Lines:
         ("takes", f"{sidecar.spec.input} RGB, batch x height x width {options.profile}"),
         ("gives", ", ".join(sidecar.spec.outputs)),
         ("precision", f"{options.precision} asked for; of convolutions and plugins {layers.shares()}"),
-        ("layers", f"{layers.count} in the {layers.source}; plugins: {plugins}"),
+        ("layers", f"{layers.count} in the {layers.source}; plugins: {layers.plugin_counts()}"),
         ("plugin", f"{sidecar.plugin}, {travels}" if sidecar.plugin else "not needed"),
         ("GPUs", ", ".join(options.compute_capabilities) or "all of the flavour, or the builder's own"),
         ("built", f"{sidecar.created} on {where}, in {sidecar.seconds:.1f} s"),

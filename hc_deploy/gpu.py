@@ -46,13 +46,27 @@ def read_gpu() -> Gpu | None:
         _call(driver, "cuDeviceGet", ctypes.byref(device), ctypes.c_int(0))
         name = _text(driver, "cuDeviceGetName", device)
         major, minor = (_attribute(driver, which, device) for which in _COMPUTE_CAPABILITY)
-        version = ctypes.c_int()
-        _call(driver, "cuDriverGetVersion", ctypes.byref(version))
     except (OSError, AttributeError, _Refused):  # no library; one without these calls; no device
         return None
+    cuda = driver_version()
+    if cuda is None:
+        return None
     number, clock, most = _ask_tool(_bus(driver, device)) or (None, None, None)
-    number = number or f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    return Gpu(name, number, clock, most, f"{major}.{minor}")
+    return Gpu(name, number or f"CUDA {cuda[0]}.{cuda[1]}", clock, most, f"{major}.{minor}")
+
+
+def driver_version(library: str | None = None) -> tuple[int, int] | None:
+    """The newest CUDA version, (major, minor), that the driver runs; None without a driver that tells it.
+
+    Args:
+        library: file name of the driver's library, where it is not the system's.
+    """
+    number = ctypes.c_int()
+    try:
+        _call(ctypes.CDLL(library or LIBRARY), "cuDriverGetVersion", ctypes.byref(number))
+    except (OSError, AttributeError, _Refused):
+        return None
+    return number.value // 1000, number.value % 1000 // 10
 
 
 def parse_tool(line: str) -> tuple[str | None, float | None, float | None] | None:

@@ -1,10 +1,11 @@
-"""JSON text -> frozen dataclasses, refusing whatever does not fit their annotations. Standard library only."""
+"""JSON text <-> frozen dataclasses: what is read must fit their annotations. Standard library only."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import re
 import types
 from collections.abc import Sequence
 from enum import StrEnum
@@ -37,6 +38,16 @@ def parse(text: str) -> Any:
         if isinstance(error, Mismatch):
             raise
         raise Mismatch(f"holds an unreadable number ({error})", "numbers of common size") from None
+
+
+def render(fields: Any, *, indent: int) -> str:
+    """Indented JSON, with each list of numbers on a line of its own.
+
+    Raises:
+        ValueError: a number that JSON does not have.
+    """
+    text = json.dumps(fields, indent=indent, allow_nan=False)
+    return re.sub(r"\[\n[\d\s,.e+-]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:

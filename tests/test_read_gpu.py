@@ -7,7 +7,7 @@ import pytest
 
 from hc_deploy import gpu as module
 from hc_deploy.bench.environment import read_environment
-from hc_deploy.gpu import Gpu, parse_tool, read_gpu
+from hc_deploy.gpu import Gpu, driver_version, parse_tool, read_gpu
 
 DRIVER = """
 #include <string.h>
@@ -93,3 +93,15 @@ def test_the_answer_of_this_machine():
         assert torch.cuda.get_device_name(0) in ended.stdout
     elif ended.stdout.strip() != "None":
         assert "compute_capability" in ended.stdout
+
+
+@pytest.mark.parametrize(("number", "error", "expected"), [(12040, 0, (12, 4)), (13010, 0, (13, 1)), (0, 100, None)])
+def test_driver_version(tmp_path, number, error, expected):
+    library = tmp_path / "libcuda.so"
+    (tmp_path / "driver.c").write_text(f"int cuDriverGetVersion(int* v) {{ *v = {number}; return {error}; }}")
+    subprocess.run(["gcc", "-shared", "-fPIC", tmp_path / "driver.c", "-o", library], check=True)
+    assert driver_version(str(library)) == expected
+
+
+def test_no_driver(tmp_path):
+    assert driver_version(str(tmp_path / "libcuda.so.1")) is None

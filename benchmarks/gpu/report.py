@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.gpu.measure import GroupResult
 from benchmarks.gpu.targets import Verdict
 from hc_deploy.bench.environment import Environment
+from hc_deploy.strict_json import render
 
 SCHEMA = 1
 
@@ -60,8 +59,7 @@ class RunReport:
 
     def to_json(self) -> str:
         """Indented JSON, with each list of numbers on a line of its own; what is not finite is null."""
-        text = json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
-        return re.sub(r"\[\n[\d\s,.e+-]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
+        return render(_finite(dataclasses.asdict(self)), indent=1)
 
 
 def _finite(value: Any) -> Any:

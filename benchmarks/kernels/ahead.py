@@ -20,6 +20,7 @@ from hc_deploy.engine import nvrtc
 from hc_deploy.engine.kernel_source import FIXED_K, Element, Kernel, kernel_folder
 from hc_deploy.engine.quick_ops import GRID_LIMIT, LABELS, OPS, cluster_arguments
 from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.gpu import driver_version
 
 ELEMENTS: dict[str, Element] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 Three = tuple[int, int, int]
@@ -86,7 +87,7 @@ class Driver:
             raise MissingDependencyError(
                 f"{library} cannot be loaded: {error}", expected="an NVIDIA driver", mend="install the driver"
             ) from None
-        nvrtc.check_driver(self._compiler.version, nvrtc.driver_version(library))
+        nvrtc.check_driver(self._compiler.version, driver_version(library))
         device, context = ctypes.c_int(), ctypes.c_void_p()
         self._call("cuInit", ctypes.c_uint(0))
         self._call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(index))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +13,7 @@ from benchmarks.kernels.sanitizer import Sanitized
 from hc_deploy.bench.environment import Environment
 from hc_deploy.bench.report import ModelFile
 from hc_deploy.bench.statistics import Ratio, paired_ratio
+from hc_deploy.strict_json import render
 
 SCHEMA = 1
 TARGET = 0.7
@@ -108,8 +107,7 @@ class Report:
         fields = dataclasses.asdict(self)
         for one in fields["checks"]:
             one |= {name: min(one[name], 1e308) for name in ("error", "share")}
-        text = json.dumps(fields, indent=1, allow_nan=False)
-        return re.sub(r"\[\n[\d\s,]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
+        return render(fields, indent=1)
 
 
 def markdown(report: Report) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +18,7 @@ from typing import Any
 from hc_deploy.bench.environment import Environment
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
-from hc_deploy.strict_json import Mismatch, decode, parse
+from hc_deploy.strict_json import Mismatch, decode, parse, render
 
 REPORT_SCHEMA = 1
 MOST_NS = 2**53
@@ -131,8 +129,7 @@ class Report:
 
     def to_json(self) -> str:
         """Indented JSON, with each list of numbers on a line of its own."""
-        text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
-        return re.sub(r"\[\n[\d\s,]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
+        return render(dataclasses.asdict(self), indent=2)
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Report:

@@ -114,7 +114,7 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
     if importlib.util.find_spec(flavours.MODULES[options.flavour]) is None:
         flavours.load(options.flavour)  # says what is missing
     if options.plugin == "library":
-        plugin_library.find(None if options.plugin_library is None else Path(options.plugin_library))
+        plugin_library.find(options.plugin_library)
 
 
 def _shape(text: str | None) -> Shape | None:
@@ -126,8 +126,7 @@ def _shape(text: str | None) -> Shape | None:
 def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engine_parity: str) -> None:
     """What was built."""
     options, layers = sidecar.options, sidecar.layers
-    plugins = ", ".join(f"{count} {name}" for name, count in sorted(layers.plugins.items())) or "none"
-    plugins += "; the plugin travels in the engine" * sidecar.carries_plugin
+    travels = "; the plugin travels in the engine" * sidecar.carries_plugin
     targets = ", ".join(options.compute_capabilities) or (
         sidecar.device.name if sidecar.device and options.flavour == "tensorrt" else "every GPU that it supports"
     )
@@ -136,7 +135,7 @@ def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engin
     print_line(
         f"  precision {options.precision}: of convolutions and plugins {layers.shares()} (in the {layers.source})"
     )
-    print_line(f"  layers    {layers.count}, of them plugins: {plugins}")
+    print_line(f"  layers    {layers.count}, of them plugins: {layers.plugin_counts()}{travels}")
     print_line(f"  parity    {options.precision} graph: {precision_parity}")
     print_line(f"            engine: {engine_parity}")
     print_line(f"  time      {sidecar.seconds:.1f} s build")

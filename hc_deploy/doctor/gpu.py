@@ -11,7 +11,7 @@ from hc_deploy import install
 from hc_deploy.doctor.findings import Finding, Status, attempt, first_line, package
 from hc_deploy.engine import nvrtc, plugin_library
 from hc_deploy.errors import DeployError
-from hc_deploy.gpu import read_gpu
+from hc_deploy.gpu import driver_version, read_gpu
 from hc_deploy.spec import Flavour
 
 SECONDS = 60
@@ -43,7 +43,7 @@ def driver() -> list[Finding]:
 
 
 def _cuda() -> Finding:
-    version = nvrtc.driver_version()
+    version = driver_version()
     if version is None:
         return Finding("CUDA", Status.MISSING, "no libcuda.so.1: it comes with the driver", "GPU inference")
     return Finding("CUDA", Status.WORKS, f"up to {version[0]}.{version[1]}", "GPU inference")

@@ -34,7 +34,7 @@ OUT_OF_MEMORY = re.compile(r"out of memory|outofmemory|bad_alloc|workspace|insuf
 SMALLER = "a smaller --max-shape, or another --workspace MIB"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """Where a build is, for whoever shows it.
 
@@ -87,7 +87,7 @@ def build_engine(
     require_file(onnx, what="a model.onnx made by export.py")
     library = None
     if options.plugin == "library":
-        path = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
+        path = plugin_library.find(options.plugin_library)
         library, options = FileRecord.of(path), replace(options, plugin_library=str(path))
     if sidecar_path(engine).is_dir():
         raise DeployError(f"{sidecar_path(engine)} is a folder", expected="room for the sidecar", mend="another -o")
@@ -179,7 +179,7 @@ def _take(event: dict[str, Any], told: _Told) -> None:
     if kind in ("stage", "phase"):
         told.progress = _moved_on(told.progress, event) if kind == "phase" else Progress(stage=event["name"])
     elif kind == "log":
-        told.messages += [event["text"]] if event["severity"] != "warning" else []
+        told.messages.append(event["text"])
     elif kind == "expected":
         told.expected = event["types"]
     elif kind == "layers":  # first the network's, then the engine's: plugins are known by name in the former

@@ -24,10 +24,10 @@ from hc_deploy.engine.inspected import engine_layers
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.files import write_bytes, write_error
+from hc_deploy.gpu import read_gpu
 
 EVENTS_PER_SECOND = 20
 PR_SET_PDEATHSIG = 1
-SEVERITIES = ("internal error", "error", "warning", "info", "verbose")
 
 
 class Events:
@@ -49,16 +49,15 @@ def main() -> None:
     try:
         _build(json.load(sys.stdin), events)
     except DeployError as error:
-        events.emit(
-            "error", kind=type(error).__name__, received=error.received, expected=error.expected, mend=error.mend
-        )
-        _leave(1)
+        _fail(error, events)
     except MemoryError:
-        events.emit(
-            "error", kind="DeployError", received="the builder ran out of host memory", expected=None, mend=None
-        )
-        _leave(1)
+        _fail(DeployError("the builder ran out of host memory"), events)
     _leave(0)
+
+
+def _fail(error: DeployError, events: Events) -> None:
+    events.emit("error", kind=type(error).__name__, received=error.received, expected=error.expected, mend=error.mend)
+    _leave(1)
 
 
 def _die_with_the_parent() -> None:
@@ -83,13 +82,13 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     if request["typed_model"] is not None:
         _write(Path(request["typed_model"]), data)
     events.emit("stage", name="parse")
-    builder = trt.Builder(logger) if _has_device(options) else None
-    if builder is None:
+    if options.flavour == "tensorrt" and read_gpu() is None:
         raise MissingDependencyError(
             "TensorRT's builder needs a GPU, and no driver answers",
             expected="an NVIDIA GPU",
             mend="--engine tensorrt-rtx, which builds without one",
         )
+    builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(data):
@@ -113,18 +112,16 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
         try:
             write_bytes(Path(options.timing_cache), memoryview(config.get_timing_cache().serialize()))
         except DeployError as error:  # the engine is good without it
-            events.emit("log", severity="warning", text=str(error))
+            events.emit("log", text=str(error))
     events.emit("done", version=trt.__version__, seconds=seconds)
 
 
 def _inspect(trt: Any, logger: Any, data: Any, options: BuildOptions, events: Events) -> None:
     """Tell what the engine computes in, where there is a GPU that opens it; else the parsed network's types stand."""
-    from hc_deploy.gpu import read_gpu
-
     if read_gpu() is None:
         return
     runtime = trt.Runtime(logger)
-    if options.plugin == "library" and options.carry_plugin:
+    if options.carried_library is not None:
         runtime.engine_host_code_allowed = True  # it was built here, a moment ago
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:  # an RTX engine on a GPU that is not RTX, say
@@ -133,7 +130,7 @@ def _inspect(trt: Any, logger: Any, data: Any, options: BuildOptions, events: Ev
     try:
         events.emit("layers", **engine_layers(text))
     except ValueError as error:
-        events.emit("log", severity="warning", text=f"inspector: {error}")
+        events.emit("log", text=f"inspector: {error}")
 
 
 def _load(options: BuildOptions) -> Any:
@@ -141,19 +138,12 @@ def _load(options: BuildOptions) -> Any:
 
     trt = flavours.load(options.flavour)
     if options.plugin == "library":
-        path = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
-        plugin_library.register(trt, path)
+        plugin_library.register(trt, plugin_library.find(options.plugin_library))
     elif options.plugin == "python":
         from hc_deploy.engine import quick_plugins
 
         quick_plugins.register(trt)
     return trt
-
-
-def _has_device(options: BuildOptions) -> bool:
-    from hc_deploy.gpu import read_gpu
-
-    return options.flavour == "tensorrt-rtx" or read_gpu() is not None
 
 
 def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
@@ -181,9 +171,8 @@ def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
 def _logger(trt: Any, events: Events) -> Any:
     class EventLogger(trt.ILogger):  # type: ignore[misc]
         def log(self, severity: Any, message: str) -> None:
-            name = SEVERITIES[int(severity)]
-            if name in SEVERITIES[:3]:
-                events.emit("log", severity=name, text=message)
+            if severity <= trt.ILogger.Severity.ERROR:
+                events.emit("log", text=message)
 
     return EventLogger()
 

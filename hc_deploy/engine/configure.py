@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,21 @@ def layers(trt: Any, network: Any) -> dict[str, Any]:
     """Counts for `sidecar.Layers`, of the network as parsed."""
     names = {trt.float32: "fp32", trt.float16: "fp16", trt.bfloat16: "bf16"}
     heavy = {trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION}
-    plugins: dict[str, int] = {}
-    types: dict[str, int] = {}
-    computing: dict[str, int] = {}
+    plugins: Counter[str] = Counter()
+    types: Counter[str] = Counter()
+    computing: Counter[str] = Counter()
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         is_plugin = layer.type == trt.LayerType.PLUGIN_V3
         if is_plugin:
-            op = _plugin_name(trt, layer)
-            plugins[op] = plugins.get(op, 0) + 1
+            plugins[_plugin_name(trt, layer)] += 1
         # What a layer computes in: the type that it takes (HCArgmax gives integers).
         name = names.get(layer.get_input(0).dtype) if layer.num_inputs else names.get(layer.get_output(0).dtype)
         if name is None:
             continue
-        types[name] = types.get(name, 0) + 1
+        types[name] += 1
         if is_plugin or layer.type in heavy:
-            computing[name] = computing.get(name, 0) + 1
+            computing[name] += 1
     return {
         "source": "network",
         "count": network.num_layers,
@@ -76,11 +76,8 @@ def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, ha
         config.hardware_compatibility_level = level
     if options.compute_capabilities:
         _set_capabilities(trt, config, options.compute_capabilities)
-    if has_plugins and options.plugin == "library" and options.carry_plugin:
-        from hc_deploy.engine import plugin_library
-
-        library = plugin_library.find(Path(options.plugin_library) if options.plugin_library else None)
-        config.plugins_to_serialize = [str(library)]
+    if has_plugins and options.carried_library is not None:
+        config.plugins_to_serialize = [options.carried_library]
     if options.timing_cache is not None:
         _set_timing_cache(config, Path(options.timing_cache))
     _set_profile(builder, network, config, options, layout)

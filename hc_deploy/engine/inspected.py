@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 TYPES = (
@@ -27,16 +28,16 @@ def engine_layers(text: str) -> dict[str, Any]:
     listed = json.loads(text).get("Layers")
     if not isinstance(listed, list) or not all(isinstance(layer, dict) for layer in listed):
         raise ValueError("the engine was built without layer information")
-    types: dict[str, int] = {}
-    computing: dict[str, int] = {}
+    types: Counter[str] = Counter()
+    computing: Counter[str] = Counter()
     for layer in listed:
         kind = str(layer.get("LayerType", ""))
         name = _type(layer)
         if name is None:
             continue
-        types[name] = types.get(name, 0) + 1
+        types[name] += 1
         if COMPUTES.search(kind):
-            computing[name] = computing.get(name, 0) + 1
+            computing[name] += 1
     return {"source": "engine", "count": len(listed), "types": types, "computing": computing}
 
 

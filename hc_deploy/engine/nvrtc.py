@@ -159,18 +159,6 @@ def _locale_kept() -> Iterator[None]:
         libc.uselocale(before)
 
 
-def driver_version(library: str = "libcuda.so.1") -> Version | None:
-    """The newest CUDA version the installed driver runs, or None where there is no driver."""
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return None
-    number = ctypes.c_int()
-    if driver.cuDriverGetVersion(ctypes.byref(number)):
-        return None
-    return number.value // 1000, number.value % 1000 // 10
-
-
 def check_driver(compiler: Version, driver: Version | None) -> None:
     """Refuse PTX that the driver could not load: the failure would come after the whole build, as an unreadable engine.
 

@@ -182,6 +182,11 @@ class BuildOptions:
                     f"{option} with --engine {self.flavour}", expected=f"it with --engine {other}", mend=instead
                 )
 
+    @property
+    def carried_library(self) -> str | None:
+        """The plugin library that an engine with our plugins is to hold; of a build, whose library has been found."""
+        return self.plugin_library if self.plugin == "library" and self.carry_plugin else None
+
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """What `dataclasses.asdict` made of it, after a way through JSON.

@@ -22,7 +22,7 @@ _registered: dict[str, Path] = {}
 """Module name -> library that `register` put into its registry, which a process has once a module."""
 
 
-def find(path: Path | None = None) -> Path:
+def find(path: Path | str | None = None) -> Path:
     """The plugin library: `path`, or where `make plugin` puts it.
 
     Raises:
@@ -30,7 +30,7 @@ def find(path: Path | None = None) -> Path:
         DeployError: `path` is not a readable file.
     """
     if path is not None:
-        return require_file(path, what=WHAT)
+        return require_file(Path(path), what=WHAT)
     if not LIBRARY.exists():
         raise MissingDependencyError(
             f"{LIBRARY} does not exist",

@@ -26,6 +26,7 @@ from hc_deploy.engine import nvrtc
 from hc_deploy.engine.kernel_source import FIXED_K, Element, Kernel, kernel_folder
 from hc_deploy.engine.quick_ops import GRID_LIMIT, LABELS, OPS, QuickOp, Sizes, cluster_arguments, cluster_options
 from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.gpu import driver_version
 
 NAMESPACE = "hc_deploy"
 VERSION = "1"
@@ -52,7 +53,7 @@ def register(trt: ModuleType) -> None:
     if _registered(trt):
         return
     compiler = nvrtc.Nvrtc()
-    nvrtc.check_driver(compiler.version, nvrtc.driver_version())
+    nvrtc.check_driver(compiler.version, driver_version())
     folder = kernel_folder()
 
     @functools.cache

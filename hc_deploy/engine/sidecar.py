@@ -64,6 +64,10 @@ class Layers:
     types: dict[str, int] = field(default_factory=dict)
     computing: dict[str, int] = field(default_factory=dict)
 
+    def plugin_counts(self) -> str:
+        """'1 HCArgmax, 2 HCUpsample'."""
+        return ", ".join(f"{count} {name}" for name, count in sorted(self.plugins.items())) or "none"
+
     def shares(self) -> str:
         """'fp16 92%, fp32 8%' of the computing layers."""
         total = sum(self.computing.values()) or 1
@@ -154,9 +158,28 @@ def verify_engine(engine: Path) -> Sidecar:
     Raises:
         DeployError: a file is missing, or the engine is not the one that the sidecar describes.
     """
+    sidecar = _sidecar_beside(engine)
+    _require_same(engine, FileRecord.of(engine), sidecar)
+    return sidecar
+
+
+def read_engine(engine: Path) -> tuple[Sidecar, bytes]:
+    """The sidecar and the engine: the very bytes that the hash was taken of.
+
+    Raises:
+        DeployError: as `verify_engine`.
+    """
+    sidecar, data = _sidecar_beside(engine), engine.read_bytes()
+    _require_same(engine, FileRecord(engine.name, len(data), hashlib.sha256(data).hexdigest()), sidecar)
+    return sidecar, data
+
+
+def _sidecar_beside(engine: Path) -> Sidecar:
     require_file(engine, what="a model.engine made by export.py --engine")
-    sidecar = read_sidecar(engine)
-    found = FileRecord.of(engine)
+    return read_sidecar(engine)
+
+
+def _require_same(engine: Path, found: FileRecord, sidecar: Sidecar) -> None:
     if (found.bytes, found.sha256) != (sidecar.engine.bytes, sidecar.engine.sha256):
         raise DeployError(
             f"{engine} is {found.bytes} bytes, sha256 {found.sha256[:12]}…",
@@ -164,7 +187,6 @@ def verify_engine(engine: Path) -> Sidecar:
             f"sha256 {sidecar.engine.sha256[:12]}…; it was cut short, changed or replaced, and is not opened",
             mend=sidecar.rebuild(),
         )
-    return sidecar
 
 
 def _from_fields(fields: dict[str, Any], *, source: str) -> Sidecar:

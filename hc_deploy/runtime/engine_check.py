@@ -13,6 +13,7 @@ from hc_deploy.gpu import read_gpu
 
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """GPUs that TensorRT-RTX 1.7 runs on. Not Hopper (9.0)."""
+OLDEST_AMPERE = (8, 0)
 
 
 def why_not_here(sidecar: Sidecar) -> str | None:
@@ -50,17 +51,18 @@ def require_version(sidecar: Sidecar, installed: str) -> None:
 def require_device(sidecar: Sidecar, name: str, capability: str) -> None:
     """DeployError unless the engine was built for a GPU of compute capability `capability`."""
     options, built = sidecar.options, sidecar.device
-    wanted: tuple[str, ...] = options.compute_capabilities
-    if options.flavour == "tensorrt-rtx" and not wanted:
-        wanted = RTX_CAPABILITIES
-    if options.flavour == "tensorrt" and built is not None and built.compute_capability is not None:
-        least = (8, 0) if options.hardware == "ampere_plus" else None
-        if least is not None and _parts(capability) >= least:
-            return
-        wanted = ("8.0 and newer",) if least else (f"{built.compute_capability} ({built.name})",)
-        if built.compute_capability == capability:
-            return
-    if not wanted or capability in wanted:
+    if options.flavour == "tensorrt-rtx":
+        wanted = options.compute_capabilities or RTX_CAPABILITIES
+        fits = capability in wanted
+    elif built is None or built.compute_capability is None:
+        return
+    elif options.hardware == "ampere_plus":
+        wanted = ("8.0 and newer",)
+        fits = _parts(capability) >= OLDEST_AMPERE or capability == built.compute_capability
+    else:
+        wanted = (f"{built.compute_capability} ({built.name})",)
+        fits = capability == built.compute_capability
+    if fits:
         return
     raise DeployError(
         f"the engine was built for compute capability {', '.join(wanted)}; this GPU is {name}, {capability}",
@@ -93,15 +95,14 @@ def register_plugins(trt: Any, sidecar: Sidecar, library: Path | None) -> None:
         return
     path = plugin_library.find(library)
     found = FileRecord.of(path)
-    if found.sha256 != sidecar.plugin.sha256 and sidecar.carries_plugin:
-        return
-    if found.sha256 != sidecar.plugin.sha256:
+    if found.sha256 == sidecar.plugin.sha256:
+        plugin_library.register(trt, path)
+    elif not sidecar.carries_plugin:
         raise DeployError(
             f"{path} has sha256 {found.sha256[:12]}…",
             expected=f"the plugin that the engine was built with, {sidecar.plugin.sha256[:12]}…",
             mend=sidecar.rebuild(),
         )
-    plugin_library.register(trt, path)
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ while the last answer is still being read.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hc_deploy.engine.options import Shape
-from hc_deploy.engine.sidecar import verify_engine
+from hc_deploy.engine.sidecar import read_engine
 from hc_deploy.errors import DeployError
 from hc_deploy.runtime.buffers import Buffer, Slot
 from hc_deploy.runtime.device import CudaDevice
@@ -55,7 +54,7 @@ class TensorRtSession(SessionBase):
     """
 
     def __init__(self, path: Path, *, graphs: bool = True, plugin: Path | None = None) -> None:
-        self._sidecar = verify_engine(path)
+        self._sidecar, data = read_engine(path)
         self.spec, self.name = self._sidecar.spec, session_name(path)
         self.provider: str = self._sidecar.options.flavour
         self._trt = runtime_module(self._sidecar)
@@ -77,7 +76,7 @@ class TensorRtSession(SessionBase):
         try:
             require_device(self._sidecar, self._gpu.name, self._gpu.compute_capability)
             with self._gpu.active():
-                self._open(path)
+                self._open(path, data)
         except BaseException:
             self.close()
             raise
@@ -172,13 +171,10 @@ class TensorRtSession(SessionBase):
                 self._context = self._engine = self._runtime = None
             gpu.close()
 
-    def _open(self, path: Path) -> None:
+    def _open(self, path: Path, data: bytes) -> None:
         options = self._sidecar.options
         self._runtime = self._trt.Runtime(_logger(self._trt, self._messages))
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != self._sidecar.engine.sha256:
-            raise DeployError(f"{path} was changed while it was being opened", mend="open it again")
-        # Our plugin, or the lean runtime in a version-compatible engine: host code, that of the hash just checked.
+        # Our plugin, or the lean runtime in a version-compatible engine: host code, of the bytes that were checked.
         if self._sidecar.carries_plugin or options.version_compatible:
             self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(data)

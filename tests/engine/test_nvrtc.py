@@ -97,18 +97,6 @@ def test_a_library_that_does_not_load(tmp_path):
         nvrtc.Nvrtc(nvrtc.find_toolchain([tmp_path]))
 
 
-@pytest.mark.parametrize(("number", "error", "expected"), [(12040, 0, (12, 4)), (13010, 0, (13, 1)), (0, 100, None)])
-def test_driver_version(tmp_path, number, error, expected):
-    library = tmp_path / "libcuda.so"
-    (tmp_path / "driver.c").write_text(f"int cuDriverGetVersion(int* v) {{ *v = {number}; return {error}; }}")
-    subprocess.run(["gcc", "-shared", "-fPIC", tmp_path / "driver.c", "-o", library], check=True)
-    assert nvrtc.driver_version(str(library)) == expected
-
-
-def test_no_driver(tmp_path):
-    assert nvrtc.driver_version(str(tmp_path / "libcuda.so.1")) is None
-
-
 @pytest.mark.parametrize("driver", [None, (12, 4), (12, 10), (13, 0)])
 def test_driver_that_reads_the_ptx(driver):
     nvrtc.check_driver((12, 4), driver)
