@@ -33,7 +33,7 @@ struct Between {
         const float centre = fmaxf((position + 0.5f) * scale - 0.5f, 0.0f);
         low = min(int(centre), sources - 1);
         high = min(low + 1, sources - 1);
-        weight = fminf(fmaxf(centre - low, 0.0f), 1.0f);
+        weight = fminf(centre - low, 1.0f);
     }
 };
 
