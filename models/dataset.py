@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from hc_deploy.evaluate.metrics import IGNORE
 from hc_deploy.files import atomic_path, make_folder
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
+from models import streets
 from models.streets import Scene
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -37,10 +39,16 @@ def _render(seed: int, size: tuple[int, int]) -> Sample:
     return frame.image, frame.labels
 
 
+def _generator() -> str:
+    """Digest of the sources that draw a scene: when they change, it is drawn anew."""
+    sources = sorted(Path(streets.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
+
+
 def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[int, int]) -> Frames:
     """`count` scenes of seeds first_seed.. at `size` (H, W); rendered once, then read from `folder`."""
     height, width = size
-    stem = f"streets_{first_seed}_{count}_{height}x{width}"
+    stem = f"streets_{_generator()}_{first_seed}_{count}_{height}x{width}"
     paths = make_folder(folder) / f"{stem}_images.npy", folder / f"{stem}_labels.npy"
     if not all(path.exists() for path in paths):
         with atomic_path(paths[0]) as image_path, atomic_path(paths[1]) as label_path:
