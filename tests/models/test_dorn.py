@@ -21,24 +21,18 @@ from hc_deploy.spec import ModelSpec
 from models.dorn import DORN, FullImageEncoder, SceneUnderstanding, dorn, hcdorn
 from models.ordinal import SpacingIncreasing, ordinal_loss, pair_differences
 from models.resnet import ResNet
+from tests.models.small import image, unsettle
 
 BUILDERS = [dorn, hcdorn]
 SMALL = {"backbone": "resnet18", "width": 8, "intervals": 12}
 SIZES = [(65, 97), (97, 70), (33, 20), (2, 3), (1, 1)]
 
 
-def image(height=65, width=97, batch=1, seed=0):
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
 def made(builder, **options):
     """A small network whose scores fall with k, as trained ones do, so that depths differ over the image."""
     torch.manual_seed(0)
     net = builder(**{**SMALL, **options})
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.running_mean, std=0.3)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    unsettle(net)
     bias = net.ordinal.classify.bias.data
     bias[1::2] = torch.linspace(2, -2, len(bias) // 2)
     return net.eval()

@@ -26,14 +26,11 @@ from models.lab import denormalised, lab_from_srgb
 from models.slic import Grid, grid_shape, slic_scores
 from models.ssn import hcssn, ssn
 from models.ssn_loss import compactness_loss, reconstruction_loss, ssn_loss
+from tests.models.small import image, unsettle
 
 BUILDERS = [ssn, hcssn]
 SMALL = {"superpixels": 20, "channels": 8}
 SIZES = [(65, 97), (33, 20), (31, 1), (2, 3), (1, 1)]
-
-
-def image(height=65, width=97, batch=1, seed=0):
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 def made(builder, **options):
@@ -41,11 +38,7 @@ def made(builder, **options):
     torch.manual_seed(0)
     net = builder(**{**SMALL, **options})
     torch.nn.init.normal_(net.features.output.weight, std=0.2)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.running_mean, std=0.3)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
-            torch.nn.init.uniform_(module.weight, 0.5, 2.0)
+    unsettle(net)
     return net.eval()
 
 
