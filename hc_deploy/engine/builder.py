@@ -109,10 +109,7 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     events.emit("stage", name="write")
     _write(Path(request["engine"]), engine)
     if options.timing_cache is not None:
-        try:
-            write_bytes(Path(options.timing_cache), memoryview(config.get_timing_cache().serialize()))
-        except DeployError as error:  # the engine is good without it
-            events.emit("log", text=str(error))
+        write_bytes(Path(options.timing_cache), memoryview(config.get_timing_cache().serialize()))
     events.emit("done", version=trt.__version__, seconds=seconds)
 
 
