@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from hc_deploy import interrupts
+
+if __name__ == "__main__":
+    interrupts.take()  # before the first slow import
+
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +19,7 @@ import typer
 
 from hc_deploy import install
 from hc_deploy.bench.report import Clock, read_report
-from hc_deploy.console import INTERRUPTED, print_line, print_note, run_app
+from hc_deploy.console import print_line, run_app
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import make_folder, require_file
 from hc_deploy.spec import CHECKPOINTS, parse_size
@@ -208,13 +213,12 @@ class _Progress:
     @contextmanager
     def shown(self, output: Path) -> Iterator[None]:
         """Clears the counter at the end; Ctrl-C says that nothing was written and exits with 130."""
-        try:
+
+        def leave() -> None:
+            interrupts.leave(f"interrupted after {self._rounds} rounds; {output} was not written")
+
+        with interrupts.assured(self._clear), interrupts.instead(leave):
             yield
-        except KeyboardInterrupt:
-            self._clear()
-            print_note(f"interrupted after {self._rounds} rounds; {output} was not written")
-            sys.exit(INTERRUPTED)
-        self._clear()
 
     def _clear(self) -> None:
         if sys.stderr.isatty():

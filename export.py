@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from hc_deploy import interrupts
+
+if __name__ == "__main__":
+    interrupts.take()  # before the first slow import
+
 import itertools
 import time
 from collections.abc import Iterator
@@ -19,7 +24,7 @@ from hc_deploy.commands.engine import (
     require_ready,
     shown,
 )
-from hc_deploy.console import interruptible, option_pairs, print_line, run_app
+from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.engine.options import Shape
 from hc_deploy.errors import UsageError
 from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, Output, Task, parse_size
@@ -184,24 +189,23 @@ def main(
     )  # fmt: skip
     if engine is None:
         require_no_engine_options(arguments)
-    with interruptible():
-        net, spec = _network(checkpoint, arch, weights_from, options)
-        spec = replace(
-            spec,
-            input=input_kind,  # type: ignore[arg-type]
-            outputs=_outputs(outputs, spec.task),
-            batch=None if dynamic else batch,
-            height=None if dynamic else height,
-            width=None if dynamic else columns,
-        )
-        chosen = None
-        if engine is not None:  # what can be refused is refused before minutes of export, not after
-            chosen = build_options(engine, arguments, spec, Shape(batch, height, columns))
-            require_ready(chosen, output, typed_model)
-        model = _export(net, spec, output / "model.onnx", (height, columns))
-        if chosen is not None:
-            _build(model, output / "model.onnx", chosen, typed_model)
-        _next(spec, output / ("model.onnx" if engine is None else "model.engine"))
+    net, spec = _network(checkpoint, arch, weights_from, options)
+    spec = replace(
+        spec,
+        input=input_kind,  # type: ignore[arg-type]
+        outputs=_outputs(outputs, spec.task),
+        batch=None if dynamic else batch,
+        height=None if dynamic else height,
+        width=None if dynamic else columns,
+    )
+    chosen = None
+    if engine is not None:  # what can be refused is refused before minutes of export, not after
+        chosen = build_options(engine, arguments, spec, Shape(batch, height, columns))
+        require_ready(chosen, output, typed_model)
+    model = _export(net, spec, output / "model.onnx", (height, columns))
+    if chosen is not None:
+        _build(model, output / "model.onnx", chosen, typed_model)
+    _next(spec, output / ("model.onnx" if engine is None else "model.engine"))
 
 
 def _check(input_kind: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:

@@ -7,6 +7,11 @@ engines need an RTX card.
 
 from __future__ import annotations
 
+from hc_deploy import interrupts
+
+if __name__ == "__main__":
+    interrupts.take()  # before the first slow import
+
 import json
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hc_deploy.console import interruptible, print_line, print_note, run_app
+from hc_deploy.console import print_line, print_note, run_app
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.spec import ModelSpec, Precision
 
@@ -72,7 +77,7 @@ def main(
         raise UsageError(f"--only {unknown[0]}", expected=f"one of {', '.join(SYSTEMS)}")
     if page is not None and page.read_text().count(MARK) != 2:
         raise DeployError(f"{page} has not two lines {MARK}", expected="where the table goes")
-    with interruptible(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         rows = [row for name in only or SYSTEMS for row in _engines(name, Path(folder))]
     report = {
         "schema": 1,

@@ -11,7 +11,7 @@ from hc_deploy.commands.doctor import doctor
 from hc_deploy.commands.infer import infer
 from hc_deploy.commands.inspect import inspect
 from hc_deploy.commands.video import video
-from hc_deploy.console import print_line, run_app
+from hc_deploy.console import print_line
 
 app = typer.Typer(
     name="hc-deploy",
@@ -40,8 +40,3 @@ def options(
     ] = False,
 ) -> None:
     """Run exported models on videos and images; no torch needed."""
-
-
-def main() -> None:
-    """The console entry `hc-deploy`, and `python -m hc_deploy`."""
-    run_app(app)

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hc_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     import typer
-
-INTERRUPTED = 130
 
 
 def print_line(text: str = "") -> None:
@@ -42,16 +38,6 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
     except OSError as error:  # standard output on a full disk, say; files of ours raise DeployErrors
         print_note(f"error: {error}")
         sys.exit(1)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C inside the block becomes 'interrupted' and exit code 130 (Typer would end without a word)."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print_note("interrupted")
-        sys.exit(INTERRUPTED)
 
 
 def option_pairs(pairs: list[str]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from hc_deploy.errors import DeployError
+from hc_deploy.interrupts import assured
 
 
 def write_error(path: Path, error: OSError) -> DeployError:
@@ -62,7 +64,8 @@ def make_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` (same suffix); renamed onto it when the block ends well, removed otherwise.
 
-    The parent folder is created. OSErrors inside the block become DeployErrors that name `path`.
+    The parent folder is created. OSErrors inside the block become DeployErrors that name `path`, but for those that
+    name another file.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -70,13 +73,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise DeployError(f"cannot write {path}: it is {kind}", expected="a file name", mend="another output with -o")
     make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with assured(partial(temporary.unlink, missing_ok=True)):
+        try:
+            yield temporary
+            temporary.replace(path)
+        except OSError as error:
+            if isinstance(error.filename, str) and Path(error.filename) not in (temporary, path):
+                raise
+            raise write_error(path, error) from error
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

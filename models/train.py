@@ -6,12 +6,17 @@ at the size of a laptop; AdamW replaces SGD because these networks start from ra
 
 from __future__ import annotations
 
+from hc_deploy import interrupts
+
+if __name__ == "__main__":
+    interrupts.take()  # before the first slow import
+
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hc_deploy.console import interruptible, option_pairs, print_line, run_app
+from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.spec import parse_size
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -35,21 +40,20 @@ def main(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train NAME on rendered street scenes and write a checkpoint."""
-    with interruptible():
-        from models.training import Recipe, train_network
+    from models.training import Recipe, train_network
 
-        recipe = Recipe(
-            steps, batch, parse_size(crop), learning_rate, weight_decay, scenes, parse_size(size), seed,
-            init.name if init else None,
-        )  # fmt: skip
-        scores = train_network(
-            name, option_pairs(option or []), recipe,
-            output=output, init=init, cache=cache, validation_scenes=validation_scenes,
-        )  # fmt: skip
-        print_line(
-            f"{output}: mIoU {scores['miou']:.3f}, pixel accuracy {scores['pixel_accuracy']:.3f}, "
-            f"{scores['minutes']} minutes"
-        )
+    recipe = Recipe(
+        steps, batch, parse_size(crop), learning_rate, weight_decay, scenes, parse_size(size), seed,
+        init.name if init else None,
+    )  # fmt: skip
+    scores = train_network(
+        name, option_pairs(option or []), recipe,
+        output=output, init=init, cache=cache, validation_scenes=validation_scenes,
+    )  # fmt: skip
+    print_line(
+        f"{output}: mIoU {scores['miou']:.3f}, pixel accuracy {scores['pixel_accuracy']:.3f}, "
+        f"{scores['minutes']} minutes"
+    )
 
 
 if __name__ == "__main__":

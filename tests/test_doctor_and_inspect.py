@@ -15,7 +15,7 @@ HELP_SECONDS = 0.3
 
 
 def run(*arguments, before=""):
-    code = f"import sys\n{before}\nfrom hc_deploy.cli import main\nmain()"
+    code = f"import sys\n{before}\nfrom hc_deploy.__main__ import main\nmain()"
     result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
     assert "Traceback" not in result.stderr, result.stderr
     return result

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from hc_deploy import interrupts
+
+if __name__ == "__main__":
+    interrupts.take()  # before the first slow import
+
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.gpu.cases import BACKENDS, DRY, ENGINES, FULL, QUICK, Backend, Group, Scope, chosen, plan, probe
-from hc_deploy.console import INTERRUPTED, print_line, print_note, run_app
+from hc_deploy.console import print_line, print_note, run_app
 
 if TYPE_CHECKING:
     from benchmarks.gpu.measure import GroupResult
@@ -60,15 +66,13 @@ def main(
     make_folder(output)
     seconds = max_seconds or (QUICK_SECONDS if quick else SECONDS)
     run = Run(output, scope, groups, sampling(quick=quick, dry_run=dry_run, seconds=seconds), gpu, dry_run)
-    try:
+    with suppress(KeyboardInterrupt), interrupts.instead(run.interrupt):
         run.all()
-    except KeyboardInterrupt:
-        run.interrupted = True
     report = run.save()
     print_line((output / "gpu.md").read_text())
     if run.interrupted:
         print_note(f"interrupted; what was measured is in {output}")
-        sys.exit(INTERRUPTED)
+        sys.exit(interrupts.INTERRUPTED)
     if report.parity_failures:
         raise GateError(
             "\n".join([f"{len(report.parity_failures)} cases do not answer as torch", *report.parity_failures[:10]]),
@@ -101,6 +105,11 @@ class Run:
     probes: list[GroupResult] = field(default_factory=list)
     saved: float = field(default_factory=time.monotonic)
 
+    def interrupt(self) -> None:
+        """On Ctrl-C: stop here, or before the next group where somebody swallows it."""
+        self.interrupted = True
+        raise KeyboardInterrupt
+
     def all(self) -> None:
         """Probe the backends that the groups need, then measure the groups."""
         from benchmarks.gpu.store import Store
@@ -111,6 +120,8 @@ class Run:
             if backend in needed:
                 self._probe(store, backend)
         for number, group in enumerate(self.groups, start=1):
+            if self.interrupted:
+                return
             print_note(f"{number} of {len(self.groups)}: {group.name}")
             self.results.append(self._measure(store, group, self.plan))
             if time.monotonic() - self.saved > SAVED_EVERY:

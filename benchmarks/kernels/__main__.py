@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from hc_deploy import interrupts
+
+if __name__ == "__main__":
+    interrupts.take()  # before the first slow import
+
 import dataclasses
 import tempfile
 from contextlib import ExitStack
@@ -11,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.console import interruptible, print_line, print_note, run_app
+from hc_deploy.console import print_line, print_note, run_app
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +64,7 @@ def main(
     from hc_deploy.errors import GateError
     from hc_deploy.files import make_folder, write_bytes
 
-    with interruptible(), ExitStack() as stack:
+    with ExitStack() as stack:
         make_folder(output)
         setup = _dry_setup(stack, library) if dry_run else _gpu_setup(library)
         report = _run(setup, quick=quick, rounds=rounds, skip=frozenset(skip or ()))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hc_deploy.console import print_line, print_note
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.files import make_folder
+from hc_deploy.interrupts import assured
 
 if TYPE_CHECKING:
     from hc_deploy.engine.build import Progress
@@ -99,7 +101,8 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
     Raises:
         UsageError: the typed model would take the place of the model or the engine.
         MissingDependencyError: the flavour or the plugin library is not there.
-        DeployError: the plugin library cannot be read, or the engine's name is taken by a folder.
+        DeployError: the plugin library cannot be read, the engine's name is taken by a folder, or the timing cache's
+            folder cannot be made.
     """
     import importlib.util
 
@@ -111,6 +114,8 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
     folders = [path for path in taken if path.is_dir()]
     if folders:
         raise DeployError(f"{folders[0]} is a folder", expected="room for the file", mend="another output with -o")
+    if options.timing_cache is not None:
+        make_folder(Path(options.timing_cache).parent)
     if importlib.util.find_spec(flavours.MODULES[options.flavour]) is None:
         flavours.load(options.flavour)  # says what is missing
     if options.plugin == "library":
@@ -152,7 +157,8 @@ def shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Bar
 
     columns = [TextColumn(f"{flavour}: {{task.description}}"), BarColumn(bar_width=None), TimeElapsedColumn()]
-    with Bar(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
+    bar = Bar(*columns, console=Console(stderr=True), transient=True, expand=True)
+    with bar, assured(bar.stop):
         task = bar.add_task("starting", total=None)
 
         def show(progress: Progress) -> None:

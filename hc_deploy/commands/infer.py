@@ -11,7 +11,7 @@ import typer
 from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
-from hc_deploy.console import interruptible, print_line, print_note
+from hc_deploy.console import print_line, print_note
 from hc_deploy.errors import DeployError
 
 if TYPE_CHECKING:
@@ -36,28 +36,27 @@ def infer(
 
     An image that cannot be read is named and left out; the exit code is then 1.
     """
-    with interruptible():
-        from hc_deploy.files import make_folder
-        from hc_deploy.runtime import open_session
-        from hc_deploy.video.images import images_in
-        from hc_deploy.video.overlay import OverlayOptions
-        from hc_deploy.video.pipeline import check_pictures
-        from hc_deploy.video.stages import check_model
-        from hc_deploy.video.timing import StageTimes
+    from hc_deploy.files import make_folder
+    from hc_deploy.runtime import open_session
+    from hc_deploy.video.images import images_in
+    from hc_deploy.video.overlay import OverlayOptions
+    from hc_deploy.video.pipeline import check_pictures
+    from hc_deploy.video.stages import check_model
+    from hc_deploy.video.timing import StageTimes
 
-        files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
-        check_pictures(files, output)
-        options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
-        with open_session(model, provider=provider, threads=threads) as session:
-            check_model(session.spec, superpixels=superpixels, connected=connected)
-            make_folder(output)
-            times, start = StageTimes(), time.perf_counter()
-            pictures, failures = _segment(files, session, output, options, times, connected)
-            seconds = time.perf_counter() - start
-            if pictures:
-                _print_summary(pictures, session, times, seconds)
-        if failures:
-            raise _failure(failures, len(files))
+    files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
+    check_pictures(files, output)
+    options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
+    with open_session(model, provider=provider, threads=threads) as session:
+        check_model(session.spec, superpixels=superpixels, connected=connected)
+        make_folder(output)
+        times, start = StageTimes(), time.perf_counter()
+        pictures, failures = _segment(files, session, output, options, times, connected)
+        seconds = time.perf_counter() - start
+        if pictures:
+            _print_summary(pictures, session, times, seconds)
+    if failures:
+        raise _failure(failures, len(files))
 
 
 def _segment(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hc_deploy.console import print_note
+from hc_deploy.interrupts import assured
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -41,7 +42,8 @@ def _bar(total: int | None, unit: str) -> Iterator[Callable[[], None]]:
     columns = [BarColumn(bar_width=None), MofNCompleteColumn(), Rate(), Remaining(compact=True), TextColumn("left")]
     if total is None:
         columns = [BarColumn(bar_width=None), TextColumn("{task.completed:.0f} " + unit), Rate()]
-    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+    with bar, assured(bar.stop):
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
 

@@ -12,7 +12,8 @@ import typer
 from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
-from hc_deploy.console import INTERRUPTED, interruptible, print_line, print_note
+from hc_deploy.console import print_line, print_note
+from hc_deploy.interrupts import INTERRUPTED, deferred
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session
@@ -44,25 +45,24 @@ def video(
 
     Ctrl-C ends the output early: what was written so far plays. A webcam or stream runs until then.
     """
-    with interruptible():
-        from hc_deploy.runtime import open_session
-        from hc_deploy.video.overlay import OverlayOptions
-        from hc_deploy.video.pipeline import check_apart
-        from hc_deploy.video.sinks import parse_target
-        from hc_deploy.video.sources import open_source
-        from hc_deploy.video.stages import check_model
+    from hc_deploy.runtime import open_session
+    from hc_deploy.video.overlay import OverlayOptions
+    from hc_deploy.video.pipeline import check_apart
+    from hc_deploy.video.sinks import parse_target
+    from hc_deploy.video.sources import open_source
+    from hc_deploy.video.stages import check_model
 
-        named = parse_target(output) if output is not None else None
-        options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
-        with open_source(source) as opened:
-            target = named or parse_target(f"{opened.info.name}_segmented.mp4")
-            check_apart(opened.path, target, labels)
-            with open_session(model, provider=provider, threads=threads) as session:
-                check_model(session.spec, superpixels=superpixels, connected=connected)
-                run = _Run(opened, session, target, options, labels, max_frames, connected)
-                run.go()
-        if opened.problem is not None:
-            raise opened.problem
+    named = parse_target(output) if output is not None else None
+    options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
+    with open_source(source) as opened:
+        target = named or parse_target(f"{opened.info.name}_segmented.mp4")
+        check_apart(opened.path, target, labels)
+        with open_session(model, provider=provider, threads=threads) as session:
+            check_model(session.spec, superpixels=superpixels, connected=connected)
+            run = _Run(opened, session, target, options, labels, max_frames, connected)
+            run.go()
+    if opened.problem is not None:
+        raise opened.problem
 
 
 @dataclass
@@ -78,27 +78,32 @@ class _Run:
     connected: bool
 
     def go(self) -> None:
-        """Segment the video with a progress bar, and print the summary; Ctrl-C prints it too and goes on upwards."""
+        """Segment the video with a progress bar, and print the summary; Ctrl-C ends it after a frame, with 130."""
         from hc_deploy.video.pipeline import segment_video
         from hc_deploy.video.sinks import FolderSink, open_sink
         from hc_deploy.video.timing import StageTimes
 
         labels = FolderSink(self.labels) if self.labels is not None else None
-        times, start, sink, interrupted = StageTimes(), time.perf_counter(), None, False
-        try:
-            with (
-                open_sink(self.target, self.source.info) as sink,
-                progress(self._total(), unit="frames") as step,
-            ):
-                segment_video(
-                    self.source, self.session, sink, options=self.options, times=times, labels=labels,
-                    limit=self.limit, connected=self.connected, on_frame=step,
-                )  # fmt: skip
-        except KeyboardInterrupt:
-            if sink is None or sink.written == 0:
-                raise
-            interrupted = True
-        self._print_summary(sink, times, time.perf_counter() - start)
+        times, start, interrupted = StageTimes(), time.perf_counter(), False
+        with deferred() as asked_to_stop:
+            try:
+                with (
+                    open_sink(self.target, self.source.info) as sink,
+                    progress(self._total(), unit="frames") as step,
+                ):
+
+                    def on_frame() -> None:
+                        step()
+                        if asked_to_stop():
+                            raise KeyboardInterrupt
+
+                    segment_video(
+                        self.source, self.session, sink, options=self.options, times=times, labels=labels,
+                        limit=self.limit, connected=self.connected, on_frame=on_frame,
+                    )  # fmt: skip
+            except KeyboardInterrupt:
+                interrupted = True
+            self._print_summary(sink, times, time.perf_counter() - start)
         if interrupted:
             print_note(f"interrupted: {sink.path} holds the frames so far")
             raise typer.Exit(INTERRUPTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +24,7 @@ from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, sidecar_path
 from hc_deploy.errors import DeployError, GateError
 from hc_deploy.files import atomic_path, require_file
 from hc_deploy.gpu import read_gpu
+from hc_deploy.interrupts import assured
 from hc_deploy.spec import ModelSpec, Precision
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -94,7 +97,7 @@ def build_engine(
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(engine))
         beside = sidecar_path(temporary)
-        stack.callback(beside.unlink, missing_ok=True)
+        stack.enter_context(assured(partial(beside.unlink, missing_ok=True)))
         request = {
             "onnx": str(onnx),
             "engine": str(temporary),
@@ -151,27 +154,35 @@ def _require_precision(layers: Layers, expected: dict[str, int], options: BuildO
 
 def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[Progress], None]) -> _Told:
     told = _Told()
-    with tempfile.TemporaryFile() as noise:
+    with tempfile.TemporaryFile() as noise, tempfile.TemporaryDirectory(prefix="hc_deploy-") as scratch:
         child = subprocess.Popen(
             [sys.executable, "-m", "hc_deploy.engine.builder"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True, start_new_session=True,
+            env={**os.environ, "TMPDIR": scratch},  # a killed child cannot remove its own
         )  # fmt: skip
         try:
-            assert child.stdin is not None and child.stdout is not None
-            child.stdin.write(json.dumps(request))
-            child.stdin.close()
-            for line in child.stdout:
-                if not line.endswith("\n"):
-                    break  # killed while it told something
-                _take(json.loads(line), told)
-                on_progress(told.progress)
-            child.wait()
-        finally:  # Ctrl-C as well: the child ends with us, and its file goes with it
-            child.kill()
+            with assured(partial(_end, child)):  # before its files go, which it would write again
+                assert child.stdin is not None and child.stdout is not None
+                child.stdin.write(json.dumps(request))
+                child.stdin.close()
+                for line in child.stdout:
+                    if not line.endswith("\n"):
+                        break  # killed while it told something
+                    _take(json.loads(line), told)
+                    on_progress(told.progress)
+                child.wait()
+        finally:
             child.wait()
         if child.returncode != 0 or told.finished is None:
             raise _failure(told, child.returncode, noise, options)
     return told
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """Kill the child and wait until it is gone; it is not reaped: Ctrl-C may come within `child.wait`."""
+    child.kill()
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
 
 def _take(event: dict[str, Any], told: _Told) -> None:

@@ -11,9 +11,7 @@ first, MPEG-4 is taken else, and the command says which it was.
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +101,7 @@ def open_sink(target: Target, info: VideoInfo) -> Iterator[Sink]:
         yield FolderSink(target.path)
         return
     interruption: KeyboardInterrupt | None = None
-    with _interruptible_until() as finishing, atomic_path(target.path) as temporary:
+    with atomic_path(target.path) as temporary:
         sink = VideoSink(target.path, temporary, info)
         try:
             yield sink
@@ -112,7 +110,6 @@ def open_sink(target: Target, info: VideoInfo) -> Iterator[Sink]:
                 raise
             interruption = error
         finally:
-            finishing()
             sink.close()
         sink.verify()
     if interruption is not None:
@@ -230,23 +227,3 @@ def _touch(path: Path) -> None:
     """Have the system refuse here, with a reason, what OpenCV would refuse without one (atomic_path words it)."""
     with path.open("wb"):
         pass
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interruptible_until() -> Iterator[Callable[[], None]]:
-    """Gives a function after which Ctrl-C is ignored until the block ends: an impatient second one loses nothing.
-
-    Python lets the main thread alone set signals, and sends Ctrl-C to it alone.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    previous = signal.getsignal(signal.SIGINT)
-    try:
-        yield _ignore_interrupts
-    finally:
-        signal.signal(signal.SIGINT, previous)

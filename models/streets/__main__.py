@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from hc_deploy import interrupts
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, print what was written."""
@@ -28,9 +30,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     return 0
 
 
@@ -76,4 +75,5 @@ def _sheet(chosen: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    interrupts.take()
     sys.exit(main())

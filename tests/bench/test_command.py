@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import signal
+import pty
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ import bench
 from hc_deploy.bench.report import Clock, read_report
 from hc_deploy.errors import UsageError
 from tests.bench.fakes import FakeSession
+from tests.video.toys import save_toy, toy_spec
 
 ROUNDS = 12
 
@@ -126,17 +129,23 @@ def test_unstable_measurement_ends_with_5_and_writes_the_report(fakes, invoke, t
     assert read_report(tmp_path / "r.json").workload.rounds == 20
 
 
-def test_ctrl_c_writes_nothing(fakes, invoke, tmp_path: Path) -> None:
-    calls = iter(range(10_000))
-
-    def interrupt() -> None:
-        if next(calls) == 31:
-            signal.raise_signal(signal.SIGINT)
-
-    output = tmp_path / "out" / "r.json"
-    ended = invoke("run", *fakes(FakeSession("a", execute=interrupt)), "-o", output, "--warmup", 0, "--rounds", 100)
-    assert ended.code == 130
-    assert "interrupted after 15 rounds" in ended.err and "was not written" in ended.err
+def test_ctrl_c_writes_nothing(tmp_path: Path) -> None:
+    """Pressed in a terminal when its counter has reached 10 rounds or more."""
+    model, output = save_toy(tmp_path / "toy.onnx", toy_spec()), tmp_path / "out" / "r.json"
+    command = [sys.executable, str(Path(bench.__file__)), "run", str(model), "--size", "64x96", "-o", str(output)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(command[0], [*command, "--rounds", "10000000"])
+    shown = b""
+    while not re.search(rb"round \d\d", shown):
+        shown += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    with contextlib.suppress(OSError):  # that is the end of a terminal
+        while more := os.read(terminal, 4096):
+            shown += more
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    rounds = re.search(rb"\r\x1b\[Kinterrupted after (\d+) rounds; \S*/out/r.json was not written\r\n$", shown)
+    assert rounds is not None and int(rounds[1]) >= 10
     assert list(output.parent.iterdir()) == []
 
 

@@ -283,6 +283,29 @@ def test_interrupting(models, tmp_path, stage):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("builds", ["loading", "building"])
+def test_interrupting_the_command(tmp_path, builds):
+    """Ctrl-C in `python export.py --engine`, when the builder has said that it `builds`."""
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "export.py", "--random-init", "--arch", "hcfcn32_resnet18", "--option", "width=8"]
+    command += ["--size", "97x131", "-o", str(out), "--engine", "tensorrt-rtx", "--plugin", "none"]
+    running = subprocess.Popen(
+        [*command, "--precision", "fp32"], stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(scratch), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    while builds not in (line := running.stderr.readline()):
+        assert line, "it ended"
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=60)[1]
+    assert (running.returncode, said) == (130, "interrupted\n")
+    status = Path(f"/proc/{children[0]}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text(), "the builder runs on"
+    assert [path.name for path in out.iterdir()] == ["model.onnx"], "the ONNX file was done"
+    assert not list(scratch.glob("hc_deploy*"))
+
+
 def _children():
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 

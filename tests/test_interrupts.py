@@ -1,0 +1,149 @@
+"""Ctrl-C, where it does harm: in the middle of other people's imports and calls."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hc_deploy.interrupts import assured, deferred, instead
+from tests.video.toys import save_toy, toy_spec, write_movie
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAP = """
+import os, runpy, signal, sys
+class Trap:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Trap())
+"""
+EXPORT = ["export.py", "--random-init", "--arch", "hcfcn32_resnet18", "--option", "width=8", "--size", "64x64"]
+
+
+def run(code: str, cwd: Path, **options) -> subprocess.CompletedProcess:
+    torch_keeps = {"TORCHINDUCTOR_CACHE_DIR": str(cwd.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(cwd), **torch_keeps}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, env=environment, timeout=100, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        (["hc_deploy", "video", "toy.onnx", "in.avi"], "typer"),
+        (["hc_deploy", "video", "toy.onnx", "in.avi"], "numpy._core._multiarray_umath"),
+        (["hc_deploy", "video", "toy.onnx", "in.avi"], "cv2.typing"),
+        (["hc_deploy", "video", "toy.onnx", "in.avi"], "onnxruntime.capi._pybind_state"),
+        (["hc_deploy", "infer", "toy.onnx", "in.png", "-o", "out"], "cv2.mat_wrapper"),
+        (["hc_deploy", "doctor"], "onnxruntime.capi"),
+        (["bench.py", "run", "toy.onnx", "-o", "report.json"], "typer"),
+        (EXPORT, "typer"),
+        (EXPORT, "torch._C"),
+        (EXPORT, "torch.onnx._internal.exporter._core"),
+        (EXPORT, "hc_deploy.evaluate.parity_images"),  # the file is written by then, under its temporary name
+    ],
+)
+def test_an_import_is_interrupted(tmp_path, command, module):
+    """One word, the exit code, and nothing left; not the error that the import makes of it."""
+    save_toy(tmp_path / "toy.onnx", toy_spec())
+    write_movie(tmp_path / "in.avi")
+    before = sorted(tmp_path.iterdir())
+    name, *arguments = command
+    start = f"runpy.run_path({str(ROOT / name)!r}" if name.endswith(".py") else f"runpy.run_module({name!r}"
+    code = f"{TRAP.format(module=module)}sys.argv = {[name, *arguments]!r}\n{start}, run_name='__main__')"
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_opencv_under_fire(tmp_path):
+    """A KeyboardInterrupt crashes OpenCV within a few hundred; a thousand deferred ones are one mark."""
+    code = """
+import os, signal, threading, cv2, numpy as np
+from hc_deploy.interrupts import deferred
+image, table, labels = np.zeros((60, 80, 3), np.uint8), np.zeros((256, 1, 3), np.uint8), np.zeros((60, 80), np.uint8)
+def fire():
+    for _ in range(1000):
+        os.kill(os.getpid(), signal.SIGINT)
+        done.wait(0.001)
+    done.set()
+done = threading.Event()
+with deferred() as asked:
+    threading.Thread(target=fire).start()
+    while not done.is_set():
+        cv2.addWeighted(image, 0.5, cv2.applyColorMap(labels, table, dst=image.copy()), 0.5, 0)
+    print(asked())
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+def test_leaving_cleans_up(tmp_path):
+    """Innermost first, with what atexit holds; a second Ctrl-C stops no cleaning."""
+    code = """
+import atexit, os, signal, sys, tempfile, time
+from hc_deploy import interrupts
+from hc_deploy.files import atomic_path
+from pathlib import Path
+def clean():
+    os.kill(os.getpid(), signal.SIGINT)
+    print("inner", sorted(os.listdir()) , flush=True)
+interrupts.take()
+folder = tempfile.TemporaryDirectory(dir=".")
+atexit.register(print, "outer", flush=True)
+with atomic_path(Path("file")) as temporary, interrupts.assured(clean):
+    temporary.write_text("half")
+    Path(folder.name, "file").touch()
+    signal.raise_signal(signal.SIGINT)
+print("went on")
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout.startswith("inner ['.file.") and done.stdout.endswith("outer\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
+    """As under nohup, or in the background of a shell without job control."""
+    code = """
+import signal
+from hc_deploy import interrupts
+interrupts.take()
+with interrupts.deferred() as asked:
+    signal.raise_signal(signal.SIGINT)
+signal.raise_signal(signal.SIGINT)
+print(asked())
+"""
+    done = run(code, tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    assert (done.returncode, done.stdout) == (0, "False\n")
+
+
+def test_deferring_ends_with_its_block():
+    with deferred() as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_something_else_instead():
+    seen = []
+    with instead(lambda: seen.append("outer")):
+        with instead(lambda: seen.append("inner")):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert seen == ["inner", "outer"]
+
+
+def test_assured_once():
+    seen = []
+    with pytest.raises(ZeroDivisionError), assured(lambda: seen.append(time)):
+        raise ZeroDivisionError
+    assert len(seen) == 1
