@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
+SECONDS_TO_CLEAN = 10
 
 
 def take() -> None:
@@ -25,8 +26,13 @@ def take() -> None:
 
 
 def leave(note: str = "interrupted") -> NoReturn:
-    """Clean up, say `note` on standard error, and end with 130. Only from the main thread."""
+    """Clean up, say `note` on standard error, and end with 130. Only from the main thread.
+
+    Cleaning that hangs is given up after 10 seconds.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one stops no cleaning
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(INTERRUPTED))
+    signal.alarm(SECONDS_TO_CLEAN)
     atexit._run_exitfuncs()
     with suppress(OSError):
         os.write(2, f"{note}\n".encode())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import multiprocessing
+import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,10 @@ class Frames:
         return len(self.images)
 
 
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _render(seed: int, size: tuple[int, int]) -> Sample:
     frame = Scene(seed, size).render(time_s=(seed % 7) * 0.9)
     return frame.image, frame.labels
@@ -54,9 +59,9 @@ def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[i
         with atomic_path(paths[0]) as image_path, atomic_path(paths[1]) as label_path:
             images = np.lib.format.open_memmap(image_path, "w+", np.uint8, (count, height, width, 3))
             labels = np.lib.format.open_memmap(label_path, "w+", np.uint8, (count, height, width))
-            with ProcessPoolExecutor(os.cpu_count()) as pool:
+            with multiprocessing.Pool(initializer=_leave_ctrl_c_to_the_parent) as pool:
                 seeds = range(first_seed, first_seed + count)
-                for index, sample in enumerate(pool.map(_render, seeds, [size] * count, chunksize=4)):
+                for index, sample in enumerate(pool.imap(partial(_render, size=size), seeds, chunksize=4)):
                     images[index], labels[index] = sample
             images.flush()
             labels.flush()

@@ -109,6 +109,20 @@ print("went on")
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cleaning_that_hangs_is_given_up(tmp_path):
+    code = """
+import signal, threading
+from hc_deploy import interrupts
+interrupts.SECONDS_TO_CLEAN = 1
+interrupts.take()
+lock = threading.Lock()
+lock.acquire()
+with interrupts.assured(lock.acquire):
+    signal.raise_signal(signal.SIGINT)
+"""
+    assert run(code, tmp_path).returncode == 130
+
+
 def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
     """As under nohup, or in the background of a shell without job control."""
     code = """

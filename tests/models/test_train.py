@@ -1,7 +1,10 @@
 """Training: the command end to end, and that it learns."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -71,6 +74,28 @@ def test_misspelt_names_are_refused_before_anything_is_rendered(tmp_path):
     result = run("hcpsp_resnet18", "-o", tmp_path / "a.safetensors", "--cache", tmp_path / "cache")
     assert result.returncode == 2 and "hcpspnet_resnet18" in result.stderr
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("whom", ["the process", "its group"])
+def test_ctrl_c_while_scenes_are_rendered(tmp_path, whom):
+    """A terminal sends it to the workers too."""
+    cache = tmp_path / "cache"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "models.train", "fcn32_resnet18", "-o", tmp_path / "a.safetensors", "--cache", cache],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not any(cache.glob(".*.npy")):
+        assert running.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    (os.kill if whom == "the process" else os.killpg)(running.pid, signal.SIGINT)
+    assert running.communicate(timeout=30)[1] == "interrupted\n" and running.returncode == 130
+    assert list(tmp_path.iterdir()) == [cache] and list(cache.iterdir()) == []
+    with pytest.raises(ProcessLookupError):  # nobody of its group is left
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            os.killpg(running.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["fcn32_resnet18", "hcpspnet_resnet18"])
