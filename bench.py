@@ -214,10 +214,10 @@ class _Progress:
     def shown(self, output: Path) -> Iterator[None]:
         """Clears the counter at the end; Ctrl-C says that nothing was written and exits with 130."""
 
-        def leave() -> None:
-            interrupts.leave(f"interrupted after {self._rounds} rounds; {output} was not written")
+        def note() -> str:
+            return f"interrupted after {self._rounds} rounds; {output} was not written"
 
-        with interrupts.assured(self._clear), interrupts.instead(leave):
+        with interrupts.assured(self._clear), interrupts.saying(note):
             yield
 
     def _clear(self) -> None:

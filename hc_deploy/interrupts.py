@@ -2,7 +2,8 @@
 
 Python's own way, a KeyboardInterrupt wherever the main thread happens to be, is unsafe in other people's code: OpenCV
 crashes in 2 of 100, an import of numpy fails with another error, torch's exporter swallows it and goes on. So nothing
-is raised there. What must not stay behind is registered with `assured`, or with `atexit`.
+is raised there. What must not stay behind is registered with `assured`, or with `atexit`. Library use, without `take`,
+keeps Python's way.
 """
 
 from __future__ import annotations
@@ -10,47 +11,56 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
-from typing import NoReturn
 
 INTERRUPTED = 130
-SECONDS_TO_CLEAN = 10
+SECONDS_TO_CLEAN = 10.0
+_notes: list[Callable[[], str]] = [lambda: "interrupted"]
 
 
 def take() -> None:
-    """From now on Ctrl-C ends this process: `leave`. Does nothing where Ctrl-C is ignored (nohup) or handled."""
+    """From now on Ctrl-C cleans up and ends this process. Does nothing where Ctrl-C is ignored (nohup) or handled."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave_on)
+        signal.signal(signal.SIGINT, _leave)
 
 
-def leave(note: str = "interrupted") -> NoReturn:
-    """Clean up, say `note` on standard error, and end with 130. Only from the main thread.
+@contextmanager
+def saying(note: Callable[[], str]) -> Iterator[None]:
+    """Within the block a process that Ctrl-C ends says `note()` on standard error, not just that it was interrupted."""
+    _notes.append(note)
+    try:
+        yield
+    finally:
+        _notes.pop()
 
-    Cleaning that hangs is given up after 10 seconds.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one stops no cleaning
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(INTERRUPTED))
-    signal.alarm(SECONDS_TO_CLEAN)
-    atexit._run_exitfuncs()
-    with suppress(OSError):
-        os.write(2, f"{note}\n".encode())
-    os._exit(INTERRUPTED)
+
+@contextmanager
+def assured(clean: Callable[[], object]) -> Iterator[None]:
+    """`clean` is called when the block ends, and when the process ends within it; in between even twice."""
+    call = partial(clean)  # atexit tells calls apart by identity
+    atexit.register(call)
+    try:
+        yield
+    finally:
+        try:
+            clean()
+        finally:
+            atexit.unregister(call)
 
 
 @contextmanager
 def instead(act: Callable[[], None]) -> Iterator[None]:
-    """Within the block Ctrl-C calls `act`, in the main thread, and what ran goes on. Only from the main thread."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        act()
-
+    """Within the block Ctrl-C calls `act`, and what ran goes on. Without effect off the main thread, or under nohup."""
+    on_main = threading.current_thread() is threading.main_thread()
     previous = signal.getsignal(signal.SIGINT)
-    if previous is signal.SIG_IGN:
+    if not on_main or previous is signal.SIG_IGN:
         yield
         return
-    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, lambda number, frame: act())
     try:
         yield
     finally:
@@ -66,15 +76,23 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def assured(clean: Callable[[], object]) -> Iterator[None]:
-    """`clean` is called when the block ends, and when the process ends within it."""
-    atexit.register(clean)
-    try:
+def postponed() -> Iterator[None]:
+    """Ctrl-C within the block takes effect at its end, unless that is an exception."""
+    with deferred() as asked:
         yield
-    finally:
-        atexit.unregister(clean)
-        clean()
+    if asked():
+        signal.raise_signal(signal.SIGINT)
 
 
-def _leave_on(number: int, frame: FrameType | None) -> None:
-    leave()
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Clean up, say so on standard error, and end with 130; what hangs is given up. In the main thread, as handlers."""
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # an impatient second one stops no cleaning
+    with suppress(RuntimeError):  # no more threads: Python itself is ending
+        giving_up = threading.Timer(SECONDS_TO_CLEAN, os._exit, [INTERRUPTED])
+        giving_up.daemon = True
+        giving_up.start()
+    note = _notes[-1]()
+    atexit._run_exitfuncs()
+    with suppress(OSError):
+        os.write(2, f"{note}\n".encode())
+    os._exit(INTERRUPTED)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,9 +21,10 @@ from numpy.typing import NDArray
 
 from hc_deploy.evaluate.metrics import IGNORE
 from hc_deploy.files import atomic_path, make_folder
+from hc_deploy.interrupts import assured, postponed
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 from models import streets
-from models.streets import Scene
+from models.streets.scene import Scene
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -35,8 +40,19 @@ class Frames:
         return len(self.images)
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _masked() -> Iterator[None]:
+    """Processes that are started within the block never see Ctrl-C: their parent ends them."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _end_children(but: set[Any]) -> None:
+    for child in set(multiprocessing.active_children()) - but:
+        child.kill()
 
 
 def _render(seed: int, size: tuple[int, int]) -> Sample:
@@ -59,9 +75,12 @@ def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[i
         with atomic_path(paths[0]) as image_path, atomic_path(paths[1]) as label_path:
             images = np.lib.format.open_memmap(image_path, "w+", np.uint8, (count, height, width, 3))
             labels = np.lib.format.open_memmap(label_path, "w+", np.uint8, (count, height, width))
-            with multiprocessing.Pool(initializer=_leave_ctrl_c_to_the_parent) as pool:
+            end_workers = partial(_end_children, but=set(multiprocessing.active_children()))
+            with ProcessPoolExecutor(os.cpu_count()) as pool, assured(end_workers):
                 seeds = range(first_seed, first_seed + count)
-                for index, sample in enumerate(pool.imap(partial(_render, size=size), seeds, chunksize=4)):
+                with postponed(), _masked():
+                    samples = pool.map(_render, seeds, [size] * count, chunksize=4)
+                for index, sample in enumerate(samples):
                     images[index], labels[index] = sample
             images.flush()
             labels.flush()

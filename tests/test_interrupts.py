@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
-from hc_deploy.interrupts import assured, deferred, instead
+from hc_deploy.interrupts import assured, deferred, instead, postponed
 from tests.video.toys import save_toy, toy_spec, write_movie
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def test_cleaning_that_hangs_is_given_up(tmp_path):
     code = """
 import signal, threading
 from hc_deploy import interrupts
-interrupts.SECONDS_TO_CLEAN = 1
+interrupts.SECONDS_TO_CLEAN = 0.5
 interrupts.take()
 lock = threading.Lock()
 lock.acquire()
@@ -158,6 +158,62 @@ def test_something_else_instead():
 
 def test_assured_once():
     seen = []
-    with pytest.raises(ZeroDivisionError), assured(lambda: seen.append(time)):
+    with pytest.raises(ZeroDivisionError), assured(lambda: seen.append(1)):
         raise ZeroDivisionError
     assert len(seen) == 1
+
+
+def test_nested_blocks_with_one_function(tmp_path):
+    """The end of the inner one must not take the outer one's assurance away."""
+    code = """
+import signal
+from hc_deploy import interrupts
+interrupts.take()
+def clean():
+    print("clean", flush=True)
+with interrupts.assured(clean):
+    with interrupts.assured(clean):
+        pass
+    signal.raise_signal(signal.SIGINT)
+"""
+    assert run(code, tmp_path).stdout == "clean\nclean\n"
+
+
+def test_standard_error_is_heard_again(tmp_path):
+    """Ctrl-C within a block that silences it."""
+    code = """
+import signal
+from hc_deploy import interrupts
+from hc_deploy.video.quiet import quiet_stderr
+interrupts.take()
+with quiet_stderr(), quiet_stderr():
+    signal.raise_signal(signal.SIGINT)
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_postponing():
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        with postponed():
+            signal.raise_signal(signal.SIGINT)
+            seen.append("went on")
+        seen.append("not here")
+    with pytest.raises(ZeroDivisionError), postponed():
+        signal.raise_signal(signal.SIGINT)
+        raise ZeroDivisionError
+    assert seen == ["went on"]
+
+
+def test_off_the_main_thread_nothing_is_handled():
+    seen = []
+
+    def work():
+        with instead(lambda: seen.append("handled")), postponed(), deferred() as asked:
+            seen.append(asked())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]

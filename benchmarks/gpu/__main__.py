@@ -68,7 +68,8 @@ def main(
     run = Run(output, scope, groups, sampling(quick=quick, dry_run=dry_run, seconds=seconds), gpu, dry_run)
     with suppress(KeyboardInterrupt), interrupts.instead(run.interrupt):
         run.all()
-    report = run.save()
+    with interrupts.postponed():
+        report = run.save()
     print_line((output / "gpu.md").read_text())
     if run.interrupted:
         print_note(f"interrupted; what was measured is in {output}")
@@ -117,7 +118,7 @@ class Run:
         store = Store(self.output / "models", device=self.gpu)
         needed = {case.backend for group in self.groups for case in group.cases}
         for backend in BACKENDS:
-            if backend in needed:
+            if backend in needed and not self.interrupted:
                 self._probe(store, backend)
         for number, group in enumerate(self.groups, start=1):
             if self.interrupted:

@@ -111,11 +111,12 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
     taken = [folder / name for name in ("model.onnx", "model.engine", "model.engine.json")]
     if typed_model is not None and typed_model.resolve() in [path.resolve() for path in taken]:
         raise UsageError(f"--typed-model {typed_model}", expected="another name than the files of -o")
-    folders = [path for path in taken if path.is_dir()]
+    cache = [] if options.timing_cache is None else [Path(options.timing_cache)]
+    folders = [path for path in (*taken, *cache) if path.is_dir()]
     if folders:
-        raise DeployError(f"{folders[0]} is a folder", expected="room for the file", mend="another output with -o")
-    if options.timing_cache is not None:
-        make_folder(Path(options.timing_cache).parent)
+        raise DeployError(f"{folders[0]} is a folder", expected="room for the file", mend="another name")
+    for path in cache:
+        make_folder(path.parent)
     if importlib.util.find_spec(flavours.MODULES[options.flavour]) is None:
         flavours.load(options.flavour)  # says what is missing
     if options.plugin == "library":
@@ -158,7 +159,7 @@ def shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
 
     columns = [TextColumn(f"{flavour}: {{task.description}}"), BarColumn(bar_width=None), TimeElapsedColumn()]
     bar = Bar(*columns, console=Console(stderr=True), transient=True, expand=True)
-    with bar, assured(bar.stop):
+    with assured(bar.stop), bar:
         task = bar.add_task("starting", total=None)
 
         def show(progress: Progress) -> None:

@@ -43,7 +43,7 @@ def _bar(total: int | None, unit: str) -> Iterator[Callable[[], None]]:
     if total is None:
         columns = [BarColumn(bar_width=None), TextColumn("{task.completed:.0f} " + unit), Rate()]
     bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
-    with bar, assured(bar.stop):
+    with assured(bar.stop), bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
 

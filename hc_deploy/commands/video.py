@@ -101,6 +101,8 @@ class _Run:
                         self.source, self.session, sink, options=self.options, times=times, labels=labels,
                         limit=self.limit, connected=self.connected, on_frame=on_frame,
                     )  # fmt: skip
+                    if asked_to_stop():  # while it waited for a frame that did not come
+                        raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
             self._print_summary(sink, times, time.perf_counter() - start)

@@ -181,7 +181,7 @@ def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[
 def _end(child: subprocess.Popen[str]) -> None:
     """Kill the child and wait until it is gone; it is not reaped: Ctrl-C may come within `child.wait`."""
     child.kill()
-    with contextlib.suppress(ChildProcessError):
+    with contextlib.suppress(ChildProcessError, AttributeError):  # gone already; Windows
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
 

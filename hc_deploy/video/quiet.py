@@ -14,10 +14,12 @@ from contextlib import contextmanager
 
 import cv2
 
+from hc_deploy.interrupts import assured
+
 FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 STDERR = 2
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # Ctrl-C may end the process while it is held
 _depth = 0
 _saved = -1
 
@@ -32,10 +34,8 @@ def quiet_opencv() -> None:
 def quiet_stderr() -> Iterator[None]:
     """File descriptor 2 goes nowhere inside the block. Blocks may nest and overlap between threads."""
     _enter()
-    try:
+    with assured(_leave):
         yield
-    finally:
-        _leave()
 
 
 def _enter() -> None:

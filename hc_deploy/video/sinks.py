@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ import cv2
 
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import atomic_path, make_folder
+from hc_deploy.interrupts import postponed
 from hc_deploy.runtime.session import Array
 from hc_deploy.video.frame import VideoInfo
 from hc_deploy.video.images import write_png
@@ -101,7 +102,7 @@ def open_sink(target: Target, info: VideoInfo) -> Iterator[Sink]:
         yield FolderSink(target.path)
         return
     interruption: KeyboardInterrupt | None = None
-    with atomic_path(target.path) as temporary:
+    with ExitStack() as impatience, atomic_path(target.path) as temporary:
         sink = VideoSink(target.path, temporary, info)
         try:
             yield sink
@@ -110,6 +111,7 @@ def open_sink(target: Target, info: VideoInfo) -> Iterator[Sink]:
                 raise
             interruption = error
         finally:
+            impatience.enter_context(postponed())
             sink.close()
         sink.verify()
     if interruption is not None:

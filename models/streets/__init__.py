@@ -2,8 +2,3 @@
 
 A seed, a size and a time enter; an RGB picture and its label map leave. numpy and OpenCV only.
 """
-
-from .clip import iterate_clip, write_clip
-from .scene import Frame, Scene
-
-__all__ = ["Frame", "Scene", "iterate_clip", "write_clip"]

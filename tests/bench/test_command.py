@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 import time
@@ -138,6 +139,7 @@ def test_ctrl_c_writes_nothing(tmp_path: Path) -> None:
         os.execv(command[0], [*command, "--rounds", "10000000"])
     shown = b""
     while not re.search(rb"round \d\d", shown):
+        assert select.select([terminal], [], [], 60)[0], shown
         shown += os.read(terminal, 4096)
     os.write(terminal, b"\x03")
     with contextlib.suppress(OSError):  # that is the end of a terminal

@@ -273,7 +273,13 @@ def test_ctrl_c_ends_the_worker(dry, monkeypatch):
     monkeypatch.setattr(worker, "_work", hang)
     monkeypatch.setattr(worker, "PRELOAD", [])
     children = set(multiprocessing.active_children())
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def interrupt():
+        while set(multiprocessing.active_children()) == children:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         worker.run(dataclasses.replace(job(dry, case()), plan=Plan(rounds=6, max_seconds=None)))
     assert set(multiprocessing.active_children()) == children

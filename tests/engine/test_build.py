@@ -299,7 +299,7 @@ def test_interrupting_the_command(tmp_path, builds):
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=60)[1]
-    assert (running.returncode, said) == (130, "interrupted\n")
+    assert running.returncode == 130 and said.endswith("interrupted\n")
     status = Path(f"/proc/{children[0]}/status")
     assert not status.exists() or "State:\tZ" in status.read_text(), "the builder runs on"
     assert [path.name for path in out.iterdir()] == ["model.onnx"], "the ONNX file was done"

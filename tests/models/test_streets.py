@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from hc_deploy.classes import CITYSCAPES
-from models.streets import Scene, iterate_clip, write_clip
+from models.streets.clip import iterate_clip, write_clip
 from models.streets.labels import Label
+from models.streets.scene import Scene
 
 SEEDS = range(24)
 

@@ -86,8 +86,7 @@ def test_ctrl_c_while_scenes_are_rendered(tmp_path, whom):
     )  # fmt: skip
     while not any(cache.glob(".*.npy")):
         assert running.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.5)
+        time.sleep(0.001)
     (os.kill if whom == "the process" else os.killpg)(running.pid, signal.SIGINT)
     assert running.communicate(timeout=30)[1] == "interrupted\n" and running.returncode == 130
     assert list(tmp_path.iterdir()) == [cache] and list(cache.iterdir()) == []

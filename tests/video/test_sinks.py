@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.video import sinks
 from hc_deploy.video.frame import VideoInfo
-from hc_deploy.video.sinks import CODECS, frames_held, open_sink, parse_target
+from hc_deploy.video.sinks import CODECS, VideoSink, frames_held, open_sink, parse_target
 from tests.video.conftest import leftovers
 from tests.video.toys import cut, frames_of, photograph, read_movie, write_movie
 
@@ -85,6 +86,25 @@ def test_ctrl_c_keeps_what_was_written(tmp_path):
         for frame in frames_of(5, 64, 96):
             sink.write(frame)
         raise KeyboardInterrupt
+    assert len(read_movie(tmp_path / "out.mp4").frames) == 5 and not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("step", ["close", "verify"])
+@pytest.mark.parametrize("first", [True, False])
+def test_ctrl_c_while_the_file_is_finished(tmp_path, monkeypatch, step, first):
+    """The file is kept; it comes for the second time, or for the first."""
+    finish = getattr(VideoSink, step)
+
+    def interrupted(sink):
+        signal.raise_signal(signal.SIGINT)
+        finish(sink)
+
+    monkeypatch.setattr(VideoSink, step, interrupted)
+    with pytest.raises(KeyboardInterrupt), open_sink(parse_target(str(tmp_path / "out.mp4")), info(64, 96)) as sink:
+        for frame in frames_of(5, 64, 96):
+            sink.write(frame)
+        if not first:
+            raise KeyboardInterrupt
     assert len(read_movie(tmp_path / "out.mp4").frames) == 5 and not leftovers(tmp_path)
 
 
