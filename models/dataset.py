@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hc_deploy.errors import DeployError
 from hc_deploy.evaluate.metrics import IGNORE
 from hc_deploy.files import atomic_path, make_folder
 from hc_deploy.interrupts import assured, postponed
@@ -80,8 +82,11 @@ def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[i
                 seeds = range(first_seed, first_seed + count)
                 with postponed(), _masked():
                     samples = pool.map(_render, seeds, [size] * count, chunksize=4)
-                for index, sample in enumerate(samples):
-                    images[index], labels[index] = sample
+                try:
+                    for index, sample in enumerate(samples):
+                        images[index], labels[index] = sample
+                except BrokenProcessPool:
+                    raise DeployError("a process that draws scenes was killed", mend="free some memory") from None
             images.flush()
             labels.flush()
     images, labels = (np.load(path, mmap_mode="r") for path in paths)

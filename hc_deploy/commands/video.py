@@ -105,9 +105,10 @@ class _Run:
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
-            self._print_summary(sink, times, time.perf_counter() - start)
+            if sink.written or not interrupted:
+                self._print_summary(sink, times, time.perf_counter() - start)
         if interrupted:
-            print_note(f"interrupted: {sink.path} holds the frames so far")
+            print_note(f"interrupted: {sink.path} holds the frames so far" if sink.written else "interrupted")
             raise typer.Exit(INTERRUPTED)
 
     def _total(self) -> int | None:

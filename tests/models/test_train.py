@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,20 @@ def test_ctrl_c_while_scenes_are_rendered(tmp_path, whom):
         while time.monotonic() < deadline:
             os.killpg(running.pid, 0)
             time.sleep(0.1)
+
+
+def test_a_killed_renderer_is_an_error(tmp_path):
+    """As the system does when memory runs out."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "models.train", "fcn32_resnet18", "-o", tmp_path / "a.safetensors", "--cache", tmp_path],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    while not (found := children.read_text().split()):
+        time.sleep(0.01)
+    os.kill(int(found[0]), signal.SIGKILL)
+    assert running.communicate(timeout=30)[1].startswith("error: a process that draws scenes was killed")
+    assert running.returncode == 1 and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["fcn32_resnet18", "hcpspnet_resnet18"])

@@ -178,25 +178,31 @@ def test_ctrl_c_leaves_a_playable_file(models, tmp_path, out, times):
         assert f"{out}: {frames} frame" in stdout
 
 
-def test_ctrl_c_while_a_stream_stalls(models, tmp_path):
-    """The next frame never comes: the server hangs, and hangs up after Ctrl-C."""
+@pytest.mark.parametrize("out", ["out/", "out.avi"])
+@pytest.mark.parametrize("part", [0.5, 0.005])
+def test_ctrl_c_while_a_stream_stalls(models, tmp_path, out, part):
+    """The next frame, or the first, never comes: the server hangs, and hangs up after Ctrl-C."""
     whole = write_movie(tmp_path / "in.mkv", fourcc="MJPG", count=60, size=(120, 160)).read_bytes()
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: video/x-matroska\r\n\r\n" + whole[: int(len(whole) * part)]
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/in.mkv"
-        process = start("video", models["any"], address, "-o", "out/", cwd=tmp_path)
+        process = start("video", models["any"], address, "-o", out, "--labels", "maps", cwd=tmp_path)
         client, _ = server.accept()
         with client:
             client.recv(4096)
-            client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/x-matroska\r\n\r\n" + whole[: len(whole) // 2])
+            client.sendall(answer)
             seen = -1
-            while seen <= 0 or seen != len(list(tmp_path.glob("out/*.png"))):
-                seen = len(list(tmp_path.glob("out/*.png")))
+            while seen != (seen := len(list(tmp_path.glob("maps/*.png")))) or (seen == 0 and part == 0.5):
                 assert process.poll() is None
                 time.sleep(0.5)
             process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130 and stderr == "interrupted: out holds the frames so far\n"
-    assert 10 < seen < 60 and f"out/: {seen} frames" in stdout
+    assert process.returncode == 130 and not leftovers(tmp_path)
+    if part == 0.5:
+        assert 10 < seen < 60 and f"{out}: {seen} frames" in stdout
+        assert stderr == f"interrupted: {out.rstrip('/')} holds the frames so far\n"
+    else:
+        assert (stdout, stderr) == ("", "interrupted\n") and [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
 @pytest.mark.parametrize("out", ["out.mp4", "out.webm", "out.avi", "out.mkv"])
