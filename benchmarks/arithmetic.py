@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.gpu.cases import TWINS
 from hc_deploy.console import print_line, run_app
 
 SIZE = (1024, 2048)
@@ -27,7 +28,6 @@ OTHERS = {
     "hcdorn": ((257, 353), 20.3),
 }
 """Superpixels and depth: the size of their data sets (BSDS500, NYU Depth v2), and Table 5's milliseconds."""
-TWINS = {"hcfcn32": "fcn32", "hcfpn": "fpn", "hcpspnet": "pspnet", "hcdeeplabv3": "deeplabv3"}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 

@@ -12,7 +12,6 @@ from hc_deploy import interrupts
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -71,6 +70,7 @@ def main(
     from hc_deploy.bench.environment import read_environment
     from hc_deploy.engine import flavours
     from hc_deploy.files import write_bytes
+    from hc_deploy.strict_json import render
 
     unknown = [name for name in only or () if name not in SYSTEMS]
     if unknown:
@@ -85,7 +85,7 @@ def main(
         "environment": asdict(read_environment()),
         "rows": [asdict(row) for row in rows],
     }
-    write_bytes(output / "engines.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_bytes(output / "engines.json", render(report, indent=1).encode())
     print_line(table(rows))
     if page is not None:
         before, _, after = page.read_text().split(MARK)
@@ -104,12 +104,13 @@ def _engines(name: str, folder: Path) -> Iterator[Row]:
 
     arch, options = SYSTEMS[name]
     net, spec = new_network(arch, options)
+    settle(net, spec)
     height, width = DEPTH_SIZE if spec.task == "depth" else SIZE
     for shapes in ("static", "dynamic"):
         sides = (1, height, width) if shapes == "static" else (None, None, None)
         described = replace(spec, batch=sides[0], height=sides[1], width=sides[2])
         path = folder / "model.onnx"
-        save_onnx(export_onnx(settle(net, spec), described), path)
+        save_onnx(export_onnx(net, described), path)
         for plugin, precision in product(("library", "none"), ("fp32", "fp16")):
             print_note(f"{name}, {shapes}, plugin {plugin}, {precision}")
             yield _engine(name, path, described, plugin, precision, (height, width))

@@ -144,7 +144,7 @@ class Run:
     def _measure(self, store: Store, group: Group, plan: Plan) -> GroupResult:
         """Prepare what can be prepared here, and let a worker run it."""
         from benchmarks.gpu import worker
-        from benchmarks.gpu.measure import Job, not_run, reason_of
+        from benchmarks.gpu.measure import CaseResult, GroupResult, Job, reason_of
 
         refused, files = {}, {}
         for case in group.cases:
@@ -158,7 +158,7 @@ class Run:
                 refused[case.name] = reason_of(error)
         if not files or (group.kind == "torch" and set(files) == {group.baseline}):
             refused |= dict.fromkeys(files, "nothing runs beside it")
-            return replace(not_run(group, ""), cases=not_run_cases(group, refused))
+            return GroupResult(group, tuple(CaseResult(case, "not run", refused[case.name]) for case in group.cases))
         return worker.run(Job(group, files, refused, plan, self.dry_run))
 
     def save(self) -> RunReport:
@@ -188,13 +188,6 @@ class Run:
             plan=tuple(group.name for group in self.groups), groups=tuple(self.results),
             verdicts=tuple(judge(self.results, dry_run=self.dry_run)),
         )  # fmt: skip
-
-
-def not_run_cases(group: Group, refused: dict[str, str]) -> tuple:
-    """Each case with its own reason."""
-    from benchmarks.gpu.measure import CaseResult
-
-    return tuple(CaseResult(case, "not run", refused[case.name]) for case in group.cases)
 
 
 if __name__ == "__main__":

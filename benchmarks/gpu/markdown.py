@@ -8,7 +8,6 @@ from benchmarks.gpu.measure import GroupResult
 from benchmarks.gpu.report import RunReport
 from benchmarks.gpu.targets import AT_LEAST, Target, Verdict
 from hc_deploy.bench.report import Clock
-from hc_deploy.bench.results import results
 from hc_deploy.bench.statistics import Ratio
 
 UNITS = 1e6
@@ -76,10 +75,10 @@ def _group_rows(groups: Iterable[GroupResult], kind: str) -> Iterator[str]:
     yield "| group | case | engine, ms | transfer, ms | end to end, ms | of the baseline's | as torch | buffers, MB |"
     yield "|---|---|---|---|---|---|---|---|"
     for result in groups:
-        if result.group.kind != kind or result.report is None:
+        if result.group.kind != kind:
             continue
         name = result.group.name.rsplit("/", 1)[0]
-        for row in results(result.report):
+        for row in result.rows:
             found = result.case(row.name)
             if found is None or found.parity is None:
                 continue

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from benchmarks.gpu.backends import bounds_of, loaded_versions, open_case
@@ -15,6 +16,7 @@ from benchmarks.gpu.cases import Case, Group
 from benchmarks.gpu.store import Files, Recorded
 from hc_deploy.bench.clocks import Plan
 from hc_deploy.bench.report import Report
+from hc_deploy.bench.results import ModelResult, results
 from hc_deploy.bench.run import Entry, run_benchmark
 from hc_deploy.engine.plugin_library import OPS
 from hc_deploy.errors import DeployError
@@ -74,6 +76,11 @@ class GroupResult:
     report: Report | None = None
     reason: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> tuple[ModelResult, ...]:
+        """The report's statistics: bootstraps, of a tenth of a second and more."""
+        return results(self.report) if self.report is not None else ()
 
     def case(self, name: str) -> CaseResult | None:
         """The case, where it was measured."""
@@ -166,17 +173,16 @@ def _sampled(job: Job, sessions: Mapping[str, Session]) -> Report:
 
 def _finished(result: CaseResult, session: Session, reason: str) -> CaseResult:
     """With layers and memory, where the session tells them; `not run` where sampling the group failed."""
-    memory = layers = None
+    if reason:
+        result = replace(result, status="not run", reason=reason)
     try:
         if hasattr(session, "memory"):
-            memory = asdict(session.memory())
+            result = replace(result, memory=asdict(session.memory()))
         if not reason and hasattr(session, "profile_layers"):
-            layers = _layers(result, session)
+            result = replace(result, layers=_layers(result, session))
     except Exception as error:
-        return CaseResult(result.case, "not run" if reason else "measured", f"{reason} layers: {reason_of(error)}",
-                          result.parity, memory, None, result.engine)  # fmt: skip
-    return CaseResult(result.case, "not run" if reason else "measured", reason, result.parity, memory, layers,
-                      result.engine)  # fmt: skip
+        return replace(result, reason=f"{reason} layers: {reason_of(error)}")
+    return result
 
 
 def _layers(result: CaseResult, session: Any) -> Layers:

@@ -5,6 +5,7 @@ What a file is reused for: `made.json` names the code, the torch and the hash of
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from hc_deploy.files import atomic_path, make_folder, write_bytes
 from hc_deploy.gpu import Gpu
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import Flavour, ModelSpec, Precision
+from hc_deploy.strict_json import render
 
 IMAGES = 2
 """Parity images: 4.2 million pixels at 1024x2048."""
@@ -34,7 +36,6 @@ CODE = (
     "hc_deploy/ops/*.py",
     "hc_deploy/export/*.py",
     "hc_deploy/engine/*.py",
-    "models/settle.py",
 )
 """What decides about the files: when it changes, all are made anew."""
 
@@ -87,7 +88,7 @@ class Store:
         make_network(network, folder)
         files = {name: FileRecord.of(folder / name).sha256 for name in KEPT}
         made = {**self._made_by(network), "files": files}
-        write_bytes(folder / MADE, (json.dumps(made, indent=1) + "\n").encode())
+        write_bytes(folder / MADE, render(made, indent=1).encode())
         self._ready.add(network.key)
         return folder
 
@@ -145,20 +146,14 @@ def fits(engine: Path, options: BuildOptions, onnx: Path, *, library: Path | Non
     )
 
 
+@functools.cache
 def installed_version(flavour: Flavour) -> str | None:
     """Of the Python module, found in a process of its own: two flavours of TensorRT do not share one."""
     import subprocess
     import sys
 
     code = f"from hc_deploy.engine import flavours; print(flavours.load({flavour!r}).__version__)"
-    if flavour not in _versions:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        _versions[flavour] = done.stdout.strip() or None
-    return _versions[flavour]
-
-
-_versions: dict[str, str | None] = {}
-"""What `installed_version` found: it cannot change while a process runs."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() or None
 
 
 def code_digest() -> str:

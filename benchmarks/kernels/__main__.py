@@ -69,8 +69,9 @@ def main(
         setup = _dry_setup(stack, library) if dry_run else _gpu_setup(library)
         report = _run(setup, quick=quick, rounds=rounds, skip=frozenset(skip or ()))
     write_bytes(output / "report.json", report.to_json().encode())
-    write_bytes(output / "kernels.md", markdown(report).encode())
-    print_line(markdown(report))
+    text = markdown(report)
+    write_bytes(output / "kernels.md", text.encode())
+    print_line(text)
     if report.failures:
         raise GateError(
             "\n".join([f"{len(report.failures)} checks failed", *report.failures[:10]]),

@@ -47,21 +47,21 @@ class Launcher(Protocol):
 def run_ahead(launcher: Launcher, case: Case, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
     """The output of the case's kernel on `inputs`, launched by `launcher`."""
     op = next(op for op in OPS if op.kernel == case.op)
-    shapes = [tuple(tensor.shape) for tensor in inputs]
+    shapes, pointers = [tuple(tensor.shape) for tensor in inputs], [tensor.data_ptr() for tensor in inputs]
     if case.op == "argmax":  # `like`: its shape is read, never its elements
         shapes.append((case.batch, 1, *case.fine))
-    tensors = (*inputs, *inputs[len(op.inputs) :], *([inputs[0]] if case.op == "argmax" else []))
+        pointers.append(pointers[0])
     sizes = tuple(int(size) for size in op.arguments(*shapes))
     fixed = case.op in WITH_EMBEDDING and case.embedding == FIXED_K
     integers = (*sizes, *(cluster_arguments(case.options) if op.clustered else ()))
     dtype = torch.int32 if case.op == "argmax" else inputs[0].dtype
     out = torch.empty(tuple(op.output(*shapes)), dtype=dtype, device=inputs[0].device)
-    rows, columns = case.fine if op.tile is LABELS else ((case.fine[0] + 1) // 2, (case.fine[1] + 1) // 2)
+    rows, columns = case.fine if op.tile is LABELS else case.coarse_size
     launch = Launch(
         kernel=Kernel(case.op, ELEMENTS[case.dtype], fixed),
         grid=(-(-columns // op.tile.columns), -(-rows // op.tile.rows), min(case.batch, GRID_LIMIT)),
         block=(op.tile.threads, 1, 1),
-        inputs=tuple(tensor.data_ptr() for tensor in tensors),
+        inputs=tuple(pointers),
         integers=integers,
         output=out.data_ptr(),
     )

@@ -116,18 +116,7 @@ def all_cases() -> list[Case]:
     cases: list[Case] = []
     for op, dtype in itertools.product(OPS, DTYPES):
         widths = (64, 5) if op in WITH_EMBEDDING else (5,)
-        for fine in (
-            (1, 1),
-            (2, 3),
-            (1, 131),
-            (131, 1),
-            (7, 13),
-            (16, 66),
-            (37, 131),
-            (64, 128),
-            (127, 258),
-            (257, 353),
-        ):
+        for fine in SIZES:
             cases += [Case(op, dtype, fine, embedding=k) for k in widths]
         cases += [Case(op, dtype, (2, 3), batch=65537, embedding=3, classes=2)]  # more images than a grid is deep
         cases += _paths(op, dtype)

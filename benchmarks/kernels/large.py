@@ -56,10 +56,7 @@ def check_large(
 def _check_one(library: KernelLibrary, case: Case, device: torch.device) -> Outcome:
     generator = torch.Generator(device).manual_seed(1)
     dtype = DTYPES[case.dtype]
-    shapes = case.shapes
-    if case.op == "decode":
-        shapes = (shapes[0], (case.batch, cells.CANDIDATES, *case.fine))
-    inputs = tuple(torch.randn(shape, generator=generator, device=device, dtype=dtype) for shape in shapes)
+    inputs = tuple(torch.randn(shape, generator=generator, device=device, dtype=dtype) for shape in _input_shapes(case))
     with poisoned():
         out = run_kernel(library, case, inputs)
     if case.op == "argmax":
@@ -71,6 +68,13 @@ def _check_one(library: KernelLibrary, case: Case, device: torch.device) -> Outc
     strip = replace(case, fine=(height, case.fine[1]), batch=1)
     error, allowed, _ = differences(strip, out[-1:, :, -height:], strip_inputs)
     return judge(case, error[:, :, MARGIN_ROWS:], allowed[:, :, MARGIN_ROWS:])
+
+
+def _input_shapes(case: Case) -> tuple[tuple[int, ...], ...]:
+    """As the case's, but for decode, which is given an assignment as it comes."""
+    if case.op == "decode":
+        return case.shapes[0], (case.batch, cells.CANDIDATES, *case.fine)
+    return case.shapes
 
 
 def _last_rows(tensor: torch.Tensor, case: Case) -> torch.Tensor:
@@ -88,11 +92,7 @@ def _side(elements: int, channels: int) -> int:
 
 def _bytes(case: Case) -> int:
     """Inputs and output."""
-    fine, coarse = math.prod(case.fine), math.prod(case.coarse_size)
     element = DTYPES[case.dtype].itemsize
-    inputs = {
-        "assign": case.embedding * (fine + coarse), "decode": cells.CANDIDATES * fine + case.classes * coarse,
-        "upsample": case.embedding * (fine + coarse) + case.classes * coarse, "argmax": case.classes * coarse,
-    }[case.op]  # fmt: skip
-    output = {"assign": cells.CANDIDATES * element, "argmax": 4}.get(case.op, case.classes * element) * fine
-    return case.batch * (inputs * element + output)
+    inputs = sum(math.prod(shape) for shape in _input_shapes(case)) * element
+    output = {"assign": cells.CANDIDATES * element, "argmax": 4}.get(case.op, case.classes * element)
+    return inputs + case.batch * output * math.prod(case.fine)
