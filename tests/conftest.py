@@ -7,11 +7,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from tests import needs
+from tests.plugins.built import contract_programs, kernels_library, make_plugin, plugins_library
+
+__all__ = ["contract_programs", "kernels_library", "make_plugin", "plugins_library"]
+
 
 def pytest_terminal_summary(terminalreporter):
     """What this machine lacks and how many tests that cost, as the run's last lines (tests/needs.py)."""
-    from tests import needs
-
     lines = needs.summary(terminalreporter.stats.get("skipped", []))
     if lines:
         terminalreporter.section("what was not tested here")

@@ -28,19 +28,24 @@ TOOL = """#!/bin/sh
 """
 
 
+def compiled(path, code, *macros):
+    """`path`, now a library of this C code."""
+    command = ["gcc", "-shared", "-fPIC", *macros, "-x", "c", "-", "-o", path]
+    subprocess.run(command, input=code, text=True, check=True)
+    return str(path)
+
+
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """machine(tool, *macros): a driver compiled with `macros`, and nvidia-smi as a shell script's last lines."""
 
     def made(tool=None, *macros):
-        (tmp_path / "driver.c").write_text(DRIVER)
-        library = tmp_path / "libcuda.so.1"
-        subprocess.run(["gcc", "-shared", "-fPIC", *macros, tmp_path / "driver.c", "-o", library], check=True)
+        library = compiled(tmp_path / "libcuda.so.1", DRIVER, *macros)
         script = tmp_path / "nvidia-smi"
         if tool is not None:
             script.write_text(TOOL + tool)
             script.chmod(0o755)
-        monkeypatch.setattr(module, "LIBRARY", str(library))
+        monkeypatch.setattr(module, "LIBRARY", library)
         monkeypatch.setattr(module.shutil, "which", lambda name: None if tool is None else str(script))
 
     return made
@@ -71,9 +76,7 @@ def test_no_gpu(machine, tmp_path, monkeypatch):
     (tmp_path / "text.so").write_text("no library")
     monkeypatch.setattr(module, "LIBRARY", str(tmp_path / "text.so"))
     assert read_gpu() is None
-    (tmp_path / "empty.c").write_text("int nothing;")
-    subprocess.run(["gcc", "-shared", "-fPIC", tmp_path / "empty.c", "-o", tmp_path / "empty.so"], check=True)
-    monkeypatch.setattr(module, "LIBRARY", str(tmp_path / "empty.so"))
+    monkeypatch.setattr(module, "LIBRARY", compiled(tmp_path / "empty.so", "int nothing;"))
     assert read_gpu() is None
 
 
@@ -97,10 +100,8 @@ def test_the_answer_of_this_machine():
 
 @pytest.mark.parametrize(("number", "error", "expected"), [(12040, 0, (12, 4)), (13010, 0, (13, 1)), (0, 100, None)])
 def test_driver_version(tmp_path, number, error, expected):
-    library = tmp_path / "libcuda.so"
-    (tmp_path / "driver.c").write_text(f"int cuDriverGetVersion(int* v) {{ *v = {number}; return {error}; }}")
-    subprocess.run(["gcc", "-shared", "-fPIC", tmp_path / "driver.c", "-o", library], check=True)
-    assert driver_version(str(library)) == expected
+    code = f"int cuDriverGetVersion(int* v) {{ *v = {number}; return {error}; }}"
+    assert driver_version(compiled(tmp_path / "libcuda.so", code)) == expected
 
 
 def test_no_driver(tmp_path):

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../plugins/contract/registry.h"
 #include "NvInferRuntime.h"
 #include "impl/NvInferPythonPlugin.h"
 
@@ -17,45 +18,6 @@ namespace nv = nvinfer1;
 extern "C" nv::IPluginRegistry* getPluginRegistry() noexcept;  // of libnvinfer_lean
 
 namespace {
-
-// The registry's functions up to getCreator, as releases 10 and 11 lay them out: 11 dropped four, and one header fits
-// one release only. The interfaces of plugins are the same in both.
-struct Registry11 {
-    virtual ~Registry11() = 0;
-    virtual void set_error_recorder(void*) noexcept = 0;
-    virtual void* error_recorder() const noexcept = 0;
-    virtual bool parent_search() const = 0;
-    virtual void set_parent_search(bool) = 0;
-    virtual void* load_library(const char*) noexcept = 0;
-    virtual void deregister_library(void*) noexcept = 0;
-    virtual bool register_creator(nv::IPluginCreatorInterface&, const char*) noexcept = 0;
-    virtual nv::IPluginCreatorInterface* const* all_creators(int32_t*) const noexcept = 0;
-    virtual nv::IPluginCreatorInterface* creator(const char*, const char*, const char*) noexcept = 0;
-};
-
-struct Registry10 {
-    virtual bool register_old_creator(void*, const char*) noexcept = 0;
-    virtual void* const* all_old_creators(int32_t*) const noexcept = 0;
-    virtual void* old_creator(const char*, const char*, const char*) noexcept = 0;
-    virtual ~Registry10() = 0;
-    virtual void set_error_recorder(void*) noexcept = 0;
-    virtual void* error_recorder() const noexcept = 0;
-    virtual bool deregister_old_creator(const void*) noexcept = 0;
-    virtual bool parent_search() const = 0;
-    virtual void set_parent_search(bool) = 0;
-    virtual void* load_library(const char*) noexcept = 0;
-    virtual void deregister_library(void*) noexcept = 0;
-    virtual bool register_creator(nv::IPluginCreatorInterface&, const char*) noexcept = 0;
-    virtual nv::IPluginCreatorInterface* const* all_creators(int32_t*) const noexcept = 0;
-    virtual nv::IPluginCreatorInterface* creator(const char*, const char*, const char*) noexcept = 0;
-};
-
-// Calls WORK with the registry of the running release.
-template <typename Work>
-auto with_registry(int major, Work work) {
-    void* registry = getPluginRegistry();
-    return major == 10 ? work(static_cast<Registry10*>(registry)) : work(static_cast<Registry11*>(registry));
-}
 
 constexpr int kMostSizes = 8, kMostExtra = 16, kMostCombinations = 256, kLaunchValues = 7;
 
@@ -229,7 +191,7 @@ struct HostNode {
 };
 
 struct HostPlan {
-    int output_type, output_rank, combination_count, launch_count, extra_count, kernel_bytes;
+    int output_type, output_rank, combination_count, extra_count, kernel_bytes;
     int combinations[kMostCombinations];  // types of all tensors, one combination after the other
     int64_t output[kMostSizes][nvinfer1::Dims::MAX_DIMS], launch[kMostSizes][kLaunchValues];
     int64_t extra[kMostSizes][kMostExtra];
@@ -240,8 +202,7 @@ struct HostPlan {
 const char* hc_host_plan(const HostNode* node, HostPlan* plan, char* code, int capacity) {
 #define HC_STEP(NAME, OK) \
     if (!(OK)) return NAME
-    nv::IPluginCreatorInterface* found =
-        with_registry(node->major, [=](auto* registry) { return registry->creator(node->name, "1", node->space); });
+    auto* found = Registry(getPluginRegistry(), node->major).getCreator(node->name, "1", node->space);
     HC_STEP("lookup", found && !strcmp(found->getInterfaceInfo().kind, "PLUGIN CREATOR_V3QUICK"));
     auto* creator = static_cast<nv::IPluginCreatorV3Quick*>(found);
 
@@ -361,6 +322,6 @@ bool hc_host_register_foreign(int major, const char* name, const char* space) {
     auto* creator = new ForeignCreator;  // the registry keeps it until the process ends
     creator->name = name;
     creator->space = space;
-    return with_registry(major, [=](auto* registry) { return registry->register_creator(*creator, space); });
+    return Registry(getPluginRegistry(), major).registerCreator(*creator, space);
 }
 }

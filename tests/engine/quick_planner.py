@@ -45,14 +45,7 @@ class Plan(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int)
-            for name in (
-                "output_type",
-                "output_rank",
-                "combination_count",
-                "launch_count",
-                "extra_count",
-                "kernel_bytes",
-            )
+            for name in ("output_type", "output_rank", "combination_count", "extra_count", "kernel_bytes")
         ),
         ("combinations", ctypes.c_int * MOST_COMBINATIONS),
         ("output", ctypes.c_int64 * MOST_DIMENSIONS * MOST_SIZES),

@@ -24,6 +24,7 @@ from models.load import new_network
 
 ROOT = Path(__file__).parents[2]
 SIDES = Shape(1, 97, 131)
+EXPORT = [sys.executable, "export.py", "--random-init", "--arch", "hcfcn32_resnet18", "--option", "width=8"]
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,14 @@ def test_precision_that_was_not_reached():
         require(mixed, mixed)
 
 
+def _play_builder(monkeypatch, code):
+    """The builder's process runs `code` in its place."""
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        building.subprocess, "Popen", lambda command, **rest: real([sys.executable, "-c", code], **rest)
+    )
+
+
 @pytest.mark.parametrize(("death", "told"), [("SIGABRT", "signal 6"), ("SIGKILL", "memory is the likely limit")])
 def test_a_builder_that_dies(models, tmp_path, monkeypatch, death, told):
     """The child is made to die while it builds: one error, with its stage and last words, and no file."""
@@ -178,10 +187,7 @@ def test_a_builder_that_dies(models, tmp_path, monkeypatch, death, told):
         'import os, signal, sys; print(\'{"event": "stage", "name": "build"}\', flush=True); '
         f"print('terminate called', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.{death})"
     )
-    real = subprocess.Popen
-    monkeypatch.setattr(
-        building.subprocess, "Popen", lambda command, **rest: real([sys.executable, "-c", code], **rest)
-    )
+    _play_builder(monkeypatch, code)
     with pytest.raises(DeployError, match=told) as caught:
         build_engine(path, tmp_path / "model.engine", spec, options(spec))
     assert "terminate called" in str(caught.value) and "at: build" in str(caught.value)
@@ -190,11 +196,7 @@ def test_a_builder_that_dies(models, tmp_path, monkeypatch, death, told):
 
 def test_a_builder_that_dies_in_the_middle_of_a_word(models, tmp_path, monkeypatch):
     path, spec = models()
-    code = 'import os, sys; sys.stdout.write(\'{"event": "sta\'); sys.stdout.flush(); os._exit(7)'
-    real = subprocess.Popen
-    monkeypatch.setattr(
-        building.subprocess, "Popen", lambda command, **rest: real([sys.executable, "-c", code], **rest)
-    )
+    _play_builder(monkeypatch, 'import os, sys; sys.stdout.write(\'{"event": "sta\'); sys.stdout.flush(); os._exit(7)')
     with pytest.raises(DeployError, match="exit code 7 at: loading"):
         build_engine(path, tmp_path / "model.engine", spec, options(spec))
 
@@ -222,7 +224,7 @@ def test_a_killed_parent_takes_the_builder_along(models, tmp_path):
         "from tests.engine.test_build import _children, options\n"
         "def stop(progress):\n"
         "    if progress.stage == 'precision':\n"
-        "        print(*_children(), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        print(*_children(os.getpid()), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
         f"path = Path({str(path)!r}); spec = open_session(path).spec\n"
         f"build_engine(path, Path({str(tmp_path)!r}) / 'model.engine', spec, options(spec), on_progress=stop)\n"
     )
@@ -230,14 +232,22 @@ def test_a_killed_parent_takes_the_builder_along(models, tmp_path):
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     children = [int(text) for text in ended.stdout.split()]
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+    while any(_runs(child) for child in children) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert children and not any(_runs(child) for child in children)
 
 
+def _children(pid):
+    """Of the process' main thread."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _runs(pid):
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "zombie" not in status.read_text()
+    """Whether the process is there and no zombie."""
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_full_disk(models, tmp_path):
@@ -265,12 +275,12 @@ def test_full_disk(models, tmp_path):
 def test_interrupting(models, tmp_path, stage):
     """Ctrl-C while it builds: the child ends, no file is left."""
     path, spec = models()
-    others = set(_children())  # another test's fork server, say
+    others = set(_children(os.getpid()))  # another test's fork server, say
     children: list[int] = []
 
     def interrupt(progress):
         if progress.stage == stage and not children:
-            children.extend(set(_children()) - others)
+            children.extend(set(_children(os.getpid())) - others)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
 
@@ -288,41 +298,26 @@ def test_interrupting_the_command(tmp_path, builds):
     """Ctrl-C in `python export.py --engine`, when the builder has said that it `builds`."""
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "export.py", "--random-init", "--arch", "hcfcn32_resnet18", "--option", "width=8"]
-    command += ["--size", "97x131", "-o", str(out), "--engine", "tensorrt-rtx", "--plugin", "none"]
+    command = [*EXPORT, "--size", "97x131", "-o", str(out), "--engine", "tensorrt-rtx", "--plugin", "none"]
     running = subprocess.Popen(
         [*command, "--precision", "fp32"], stderr=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "TMPDIR": str(scratch), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
     )  # fmt: skip
     while builds not in (line := running.stderr.readline()):
         assert line, "it ended"
-    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    builder, *_ = _children(running.pid)
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=60)[1]
     assert running.returncode == 130 and said.endswith("interrupted\n")
-    status = Path(f"/proc/{children[0]}/status")
-    assert not status.exists() or "State:\tZ" in status.read_text(), "the builder runs on"
+    assert not _runs(builder), "the builder runs on"
     assert [path.name for path in out.iterdir()] == ["model.onnx"], "the ONNX file was done"
     assert not list(scratch.glob("hc_deploy*"))
 
 
-def _children():
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-
-
 def test_the_command(tmp_path):
     """`python export.py --engine` as a user runs it."""
-    run = [
-        sys.executable,
-        str(ROOT / "export.py"),
-        "--random-init",
-        "--arch",
-        "hcfcn32_resnet18",
-        "--option",
-        "width=8",
-    ]
     good = subprocess.run(
-        [*run, "--size", "97x131", "-o", str(tmp_path), "--engine", "tensorrt-rtx", "--plugin", "none"],
+        [*EXPORT, "--size", "97x131", "-o", str(tmp_path), "--engine", "tensorrt-rtx", "--plugin", "none"],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert good.returncode == 0, good.stderr
@@ -336,5 +331,5 @@ def test_the_command(tmp_path):
         (["--engine", "openvino"], "tensorrt, tensorrt-rtx"),
         (["--engine", "tensorrt-rtx", "--plugin", "none", "--typed-model", f"{tmp_path}/model.onnx"], "another name"),
     ):
-        bad = subprocess.run([*run, "-o", str(tmp_path), *arguments], capture_output=True, text=True, cwd=ROOT)
+        bad = subprocess.run([*EXPORT, "-o", str(tmp_path), *arguments], capture_output=True, text=True, cwd=ROOT)
         assert bad.returncode == 2 and message in bad.stderr and "Traceback" not in bad.stderr, bad.stderr

@@ -27,6 +27,7 @@ from hc_deploy.ops import ONNX_OPS, ClusterOptions, argmax, assign, decode, onnx
 from tests import needs
 from tests.engine import tensorrt_stub
 from tests.plugins import bounds
+from tests.plugins.cluster import OPTIONS, TAU, maps
 from tests.plugins.emulated import NAMES, kernels, numbers_of
 
 TRT_TYPES = {torch.float32: "FLOAT", torch.float16: "HALF", torch.bfloat16: "BF16"}
@@ -34,11 +35,6 @@ DTYPES = list(TRT_TYPES)
 BOTH = [10, 11]
 ALL_AXES = 0b1111
 SIZES = [(2, (11, 71)), (1, (1, 1)), (3, (8, 65))]
-TAU = 0.0703125  # a float32
-OPTIONS = [
-    ClusterOptions(TAU, similarity, border, assignment)
-    for similarity, border, assignment in itertools.product(("cosine", "dot"), ("zero", "exclude"), ("soft", "hard"))
-]
 needs_headers = pytest.mark.skipif(
     not (tensorrt_stub.HEADERS / "NvInfer.h").exists(),
     reason=needs.TENSORRT_HEADERS,
@@ -103,15 +99,6 @@ def fields_of(options):
     ]
 
 
-def maps(batch, size, *, channels, classes=5, dtype=torch.float32):
-    """features, seeds, coarse."""
-    generator = torch.Generator().manual_seed(batch)
-    h, w = ((side + 1) // 2 for side in size)
-    shapes = [(batch, channels, *size), (batch, channels, h, w), (batch, classes, h, w)]
-    features, seeds, coarse = (torch.randn(shape, generator=generator) for shape in shapes)
-    return [(features * channels**-0.5).to(dtype), seeds.to(dtype), coarse.to(dtype)]
-
-
 def launched(plan, moment, inputs, dtype):
     """The planned kernel on the CPU, launched as planned."""
     *geometry, shared_memory = plan["launch"][moment]
@@ -155,7 +142,7 @@ def test_names_are_those_of_the_onnx_nodes():
 def test_assign_and_upsample(planner, dtype, channels):
     """Batch, H and W known at run time only, K while building."""
     options = ClusterOptions(TAU)
-    inputs = [maps(batch, size, channels=channels, dtype=dtype) for batch, size in SIZES]
+    inputs = [maps(size, batch=batch, channels=channels, dtype=dtype, seed=batch) for batch, size in SIZES]
     plans = {
         name: planner.plan(name, [dtype] * len(order), [[list(moment[i].shape) for i in order] for moment in inputs],
                            fields_of(options), 0b1101)
@@ -183,7 +170,7 @@ def test_decode(planner, dtype, dynamic):
     sizes = SIZES if dynamic else SIZES[:1]
     inputs = []
     for batch, size in sizes:
-        _, _, coarse = maps(batch, size, channels=1, classes=7, dtype=dtype)
+        _, _, coarse = maps(size, batch=batch, channels=1, classes=7, dtype=dtype, seed=batch)
         weights = torch.rand(batch, 9, *size, generator=torch.Generator().manual_seed(1)).to(dtype)
         inputs.append((coarse, weights))
     shapes = [[list(tensor.shape) for tensor in moment] for moment in inputs]
@@ -222,7 +209,7 @@ def test_argmax(planner, dtype):
 @needs_headers
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join((*vars(options).values(),)[1:]))
 def test_attributes_reach_the_kernel(planner, options):
-    features, seeds, _ = maps(2, (5, 9), channels=13)
+    features, seeds, _ = maps((5, 9), seed=2)
     if options.assignment == "hard":  # no two candidates alike, none near another
         seeds *= 4
     shapes = [[list(features.shape), list(seeds.shape)]]

@@ -66,9 +66,7 @@ def run(
     memory = []
     pointers = []
     for data in [random_bits(generator, count, kind) for count in inputs] + [b"\xff" * output]:
-        skip = offset * (
-            BYTES[kind] if len(memory) < len(inputs) else 4 if "argmax" in function.__name__ else BYTES[kind]
-        )
+        skip = offset * (4 if len(memory) == len(inputs) and "argmax" in function.__name__ else BYTES[kind])
         memory.append(LIBC.malloc(len(data) + skip))
         pointers.append(memory[-1] + skip)
         ctypes.memmove(pointers[-1], data, len(data))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.conftest import ROOT, cmake, run
+from tests.plugins.built import ROOT, cmake, run
 
 LAUNCHERS = {"hc_assign", "hc_decode", "hc_upsample", "hc_argmax", "hc_error_string"}
 

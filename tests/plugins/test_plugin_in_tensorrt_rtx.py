@@ -18,7 +18,7 @@ from hc_deploy.export.tensorrt import cast_uint8_first
 from hc_deploy.ops.onnx_op import DOMAIN, PLUGIN_ATTRIBUTES
 from hc_deploy.spec import ModelSpec
 from models.load import new_network
-from tests.plugins.conftest import ROOT
+from tests.plugins.built import ROOT
 
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 OPTIONS = {"tau": 0.25, "similarity": "dot", "border": "exclude", "assignment": "hard"}

@@ -11,7 +11,7 @@ import pytest
 from hc_deploy import install
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.errors import DeployError, MissingDependencyError
-from tests.plugins.conftest import ROOT
+from tests.plugins.built import ROOT
 
 START = """
 import ctypes, json, sys

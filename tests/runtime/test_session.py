@@ -39,6 +39,7 @@ def exported(tmp_path_factory):
 def on_gpu(exported, tmp_path_factory):
     """on_gpu(kind): the same network on a GPU, as an engine or in ONNX Runtime; skipped where that is not to be had."""
     folder, _, spec = exported
+    built = {}
 
     def open_on_gpu(kind):
         if read_gpu() is None:
@@ -48,11 +49,12 @@ def on_gpu(exported, tmp_path_factory):
                 pytest.skip("onnxruntime-gpu is not installed")
             return open_session(folder, provider="cuda")
         pytest.importorskip(kind.replace("-", "_"))
-        engine = tmp_path_factory.mktemp(kind) / "net" / "model.engine"
-        shape = Shape(1, *SIZE)
-        options = BuildOptions(kind, "fp32", ShapeRange(shape, shape, shape), plugin="none")
-        build_engine(folder / "model.onnx", engine, spec, options)
-        return open_session(engine)
+        if kind not in built:
+            engine = tmp_path_factory.mktemp(kind) / "net" / "model.engine"
+            options = BuildOptions(kind, "fp32", ShapeRange.of(spec, Shape(1, *SIZE)), plugin="none")
+            build_engine(folder / "model.onnx", engine, spec, options)
+            built[kind] = engine
+        return open_session(built[kind])
 
     return open_on_gpu
 

@@ -5,8 +5,6 @@
 #include <memory>
 #include <vector>
 
-class Expression;
-
 class ExpressionImpl final : public nvinfer1::apiv::VDimensionExpr {
    public:
     int64_t value = 0;

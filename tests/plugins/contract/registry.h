@@ -15,7 +15,7 @@ struct RegistryOf10 {
     virtual void setParentSearchEnabled() = 0;
     virtual void* loadLibrary(const char* path) noexcept = 0;
     virtual void deregisterLibrary(void* handle) noexcept = 0;
-    virtual void registerCreator() = 0;
+    virtual bool registerCreator(nvinfer1::IPluginCreatorInterface& creator, const char* space) noexcept = 0;
     virtual void getAllCreators() = 0;
     virtual nvinfer1::IPluginCreatorInterface* getCreator(const char* name, const char* version,
                                                           const char* space) noexcept = 0;
@@ -29,7 +29,7 @@ struct RegistryOf11 {
     virtual void setParentSearchEnabled() = 0;
     virtual void* loadLibrary(const char* path) noexcept = 0;
     virtual void deregisterLibrary(void* handle) noexcept = 0;
-    virtual void registerCreator() = 0;
+    virtual bool registerCreator(nvinfer1::IPluginCreatorInterface& creator, const char* space) noexcept = 0;
     virtual void getAllCreators() = 0;
     virtual nvinfer1::IPluginCreatorInterface* getCreator(const char* name, const char* version,
                                                           const char* space) noexcept = 0;
@@ -45,6 +45,9 @@ class Registry {
     }
     void deregisterLibrary(void* handle) const {
         is_10_ ? of_10()->deregisterLibrary(handle) : of_11()->deregisterLibrary(handle);
+    }
+    bool registerCreator(nvinfer1::IPluginCreatorInterface& creator, const char* space) const {
+        return is_10_ ? of_10()->registerCreator(creator, space) : of_11()->registerCreator(creator, space);
     }
     nvinfer1::IPluginCreatorInterface* getCreator(const char* name, const char* version, const char* space) const {
         return is_10_ ? of_10()->getCreator(name, version, space) : of_11()->getCreator(name, version, space);
