@@ -100,7 +100,7 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
 
     Raises:
         UsageError: the typed model would take the place of the model or the engine.
-        MissingDependencyError: the flavour or the plugin library is not there.
+        MissingDependencyError: the flavour, the plugin library, or a GPU that the builder needs is not there.
         DeployError: the plugin library cannot be read, the engine's name is taken by a folder, or the timing cache's
             folder cannot be made.
     """
@@ -119,6 +119,7 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
         make_folder(path.parent)
     if importlib.util.find_spec(flavours.MODULES[options.flavour]) is None:
         flavours.load(options.flavour)  # says what is missing
+    flavours.require_builder_device(options.flavour)
     if options.plugin == "library":
         plugin_library.find(options.plugin_library)
 

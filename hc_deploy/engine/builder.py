@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.configure import configure, layers
 from hc_deploy.engine.inspected import engine_layers
 from hc_deploy.engine.options import BuildOptions
-from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.errors import DeployError
 from hc_deploy.files import write_bytes, write_error
 from hc_deploy.gpu import read_gpu
 
@@ -76,18 +77,13 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     options = BuildOptions.from_json(request["options"])
     events.emit("stage", name="load")
     trt = _load(options)
-    logger = _logger(trt, events)
+    flavours.require_builder_device(options.flavour)
+    logger = flavours.error_logger(trt, lambda message: events.emit("log", text=message))
     events.emit("stage", name="precision")
     data = _typed_model(Path(request["onnx"]), options, events)
     if request["typed_model"] is not None:
         _write(Path(request["typed_model"]), data)
     events.emit("stage", name="parse")
-    if options.flavour == "tensorrt" and read_gpu() is None:
-        raise MissingDependencyError(
-            "TensorRT's builder needs a GPU, and no driver answers",
-            expected="an NVIDIA GPU",
-            mend="--engine tensorrt-rtx, which builds without one",
-        )
     builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
@@ -131,8 +127,6 @@ def _inspect(trt: Any, logger: Any, data: Any, options: BuildOptions, events: Ev
 
 
 def _load(options: BuildOptions) -> Any:
-    from hc_deploy.engine import flavours, plugin_library
-
     trt = flavours.load(options.flavour)
     if options.plugin == "library":
         plugin_library.register(trt, plugin_library.find(options.plugin_library))
@@ -163,15 +157,6 @@ def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
     cast_uint8_first(model)
     result = as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)
     return result.SerializeToString()
-
-
-def _logger(trt: Any, events: Events) -> Any:
-    class EventLogger(trt.ILogger):  # type: ignore[misc]
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                events.emit("log", text=message)
-
-    return EventLogger()
 
 
 def _network_flags(trt: Any) -> int:

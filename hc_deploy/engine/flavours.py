@@ -15,11 +15,14 @@ import importlib.util
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.gpu import read_gpu
 from hc_deploy.spec import Flavour
 
 MODULES: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -59,6 +62,27 @@ def load_lean() -> ModuleType:
             expected="TensorRT, or its lean runtime (enough for a version-compatible engine)",
             mend=f"{install.TENSORRT['tensorrt']}, or {install.TENSORRT_LEAN}",
         ) from None
+
+
+def require_builder_device(flavour: Flavour) -> None:
+    """MissingDependencyError where the flavour's builder needs a GPU and none answers."""
+    if flavour == "tensorrt" and read_gpu() is None:
+        raise MissingDependencyError(
+            "TensorRT's builder needs a GPU, and no driver answers",
+            expected="an NVIDIA GPU",
+            mend="--engine tensorrt-rtx, which builds without one",
+        )
+
+
+def error_logger(trt: Any, say: Callable[[str], None]) -> Any:
+    """A logger of TensorRT that hands its errors to `say`, and nothing else."""
+
+    class ErrorLogger(trt.ILogger):  # type: ignore[misc]
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                say(message)
+
+    return ErrorLogger()
 
 
 _loaded: set[str] = set()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hc_deploy.engine.flavours import error_logger
 from hc_deploy.engine.options import Shape
 from hc_deploy.engine.sidecar import read_engine
 from hc_deploy.errors import DeployError
@@ -173,7 +174,7 @@ class TensorRtSession(SessionBase):
 
     def _open(self, path: Path, data: bytes) -> None:
         options = self._sidecar.options
-        self._runtime = self._trt.Runtime(_logger(self._trt, self._messages))
+        self._runtime = self._trt.Runtime(error_logger(self._trt, self._messages.append))
         # Our plugin, or the lean runtime in a version-compatible engine: host code, of the bytes that were checked.
         if self._sidecar.carries_plugin or options.version_compatible:
             self._runtime.engine_host_code_allowed = True
@@ -242,21 +243,12 @@ class TensorRtSession(SessionBase):
             raise DeployError(f"{self.name} failed on the GPU: {self._said()}", mend="hc-deploy doctor")
 
     def _said(self) -> str:
-        return "; ".join(self._messages[-2:]) or "TensorRT gave no reason"
+        return "; ".join(" ".join(message.split()) for message in self._messages[-2:]) or "TensorRT gave no reason"
 
 
 def _shape(images: Array, kind: str) -> Shape:
     batch, first, second, third = images.shape
     return Shape(batch, first, second) if kind == "uint8" else Shape(batch, second, third)
-
-
-def _logger(trt: Any, messages: list[str]) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                messages.append(" ".join(message.split()))
-
-    return Logger()
 
 
 def _profiler(trt: Any) -> Any:
