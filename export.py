@@ -25,14 +25,13 @@ from hc_deploy.commands.engine import (
     shown,
 )
 from hc_deploy.console import option_pairs, print_line, run_app
-from hc_deploy.engine.options import Shape
+from hc_deploy.engine.options import BuildOptions, Shape
 from hc_deploy.errors import UsageError
 from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, Output, Task, parse_size
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from hc_deploy.engine.options import BuildOptions
     from hc_deploy.evaluate.fidelity import Fidelity
     from hc_deploy.export.onnx import ExportedModel
 
@@ -265,7 +264,7 @@ def _build(model: ExportedModel, onnx: Path, options: BuildOptions, typed_model:
     from hc_deploy.engine.build import build_engine
 
     engine, said = onnx.with_suffix(".engine"), []
-    precision = _verify_precision(model, options)
+    precision = _verify_precision(model, onnx, options)
     with shown(options.flavour) as show:
         sidecar = build_engine(
             onnx, engine, model.spec, options, typed_model=typed_model, on_progress=show,
@@ -274,7 +273,7 @@ def _build(model: ExportedModel, onnx: Path, options: BuildOptions, typed_model:
     print_engine(engine, sidecar, precision_parity=precision, engine_parity=said[0])
 
 
-def _verify_precision(model: ExportedModel, options: BuildOptions) -> str:
+def _verify_precision(model: ExportedModel, onnx: Path, options: BuildOptions) -> str:
     from hc_deploy.evaluate.fidelity import require_fidelity
     from hc_deploy.export.verify import measure_precision
     from hc_deploy.runtime import open_session
@@ -285,6 +284,7 @@ def _verify_precision(model: ExportedModel, options: BuildOptions) -> str:
         return "not compared (ONNX Runtime has no bfloat16 on a CPU)"
     fidelity = measure_precision(
         model,
+        onnx,
         options.precision,
         _profile_images(model.spec, options),
         keep_fp32=options.keep_fp32,

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hc_deploy import install
+from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
 from hc_deploy.spec import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from hc_deploy.engine.sidecar import FileRecord
 
 Lines = list[tuple[str, str]]
 KINDS = "model.onnx, model.engine, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
@@ -51,7 +48,6 @@ def describe(path: Path) -> Lines:
 
 def _engine(path: Path) -> Lines:
     """The sidecar, whether the engine is the one that it describes, and the engine itself where there is a GPU."""
-    from hc_deploy.engine.sidecar import verify_engine
 
     sidecar = verify_engine(path)
     options, layers, device = sidecar.options, sidecar.layers, sidecar.device
@@ -78,7 +74,7 @@ def _another_onnx(path: Path, built_from: FileRecord) -> Lines:
     beside = path.with_name(built_from.name)
     if not beside.is_file():
         return []
-    found = type(built_from).of(beside)
+    found = FileRecord.of(beside)
     if found.sha256 == built_from.sha256:
         return []
     return [("beside", f"another {found}: the engine was not built from it")]
@@ -89,7 +85,7 @@ def _opened(path: Path) -> Lines:
     from hc_deploy.gpu import read_gpu
     from hc_deploy.runtime.tensorrt import TensorRtSession
 
-    if read_gpu() is None:
+    if read_gpu(clocks=False) is None:
         return [("engine", "not opened: no GPU here")]
     try:
         with TensorRtSession(path) as session:

@@ -37,8 +37,12 @@ class _Refused(Exception):
     """The driver answered a call with an error."""
 
 
-def read_gpu() -> Gpu | None:
-    """CUDA's device 0; None without a driver, or without a device that it shows to this process."""
+def read_gpu(*, clocks: bool = True) -> Gpu | None:
+    """CUDA's device 0; None without a driver, or without a device that it shows to this process.
+
+    Args:
+        clocks: ask nvidia-smi, a process, for them and for the driver's number; without it, `driver` is CUDA's version.
+    """
     try:
         driver = ctypes.CDLL(LIBRARY)
         _call(driver, "cuInit", ctypes.c_uint(0))
@@ -51,7 +55,7 @@ def read_gpu() -> Gpu | None:
     cuda = driver_version()
     if cuda is None:
         return None
-    number, clock, most = _ask_tool(_bus(driver, device)) or (None, None, None)
+    number, clock, most = (_ask_tool(_bus(driver, device)) if clocks else None) or (None, None, None)
     return Gpu(name, number or f"CUDA {cuda[0]}.{cuda[1]}", clock, most, f"{major}.{minor}")
 
 

@@ -118,8 +118,10 @@ class ModelSpec:
                 fields[name] = sequence(fields[name])
             fields["palette"] = tuple(sequence(colour) for colour in sequence(fields["palette"]))
             return cls(**fields)
-        except (TypeError, DeployError) as error:
+        except TypeError as error:
             raise DeployError(f"{source}: {error}", mend=export) from None
+        except DeployError as error:
+            raise DeployError(f"{source}: {error.received}", expected=error.expected, mend=export) from None
 
 
 def sequence(value: object) -> tuple[Any, ...]:

@@ -48,12 +48,12 @@ def test_pycuda_without_a_driver_is_broken(monkeypatch, tmp_path):
 
 
 def test_driver(monkeypatch):
-    monkeypatch.setattr(gpu, "read_gpu", lambda: Gpu("H200", "570.86", 345.0, 1980.0, "9.0"))
+    monkeypatch.setattr(gpu, "read_gpu", lambda **_: Gpu("H200", "570.86", 345.0, 1980.0, "9.0"))
     monkeypatch.setattr(gpu, "driver_version", lambda: (13, 0))
     driver, cuda = gpu.driver()
     assert (driver.status, driver.detail) == (Status.WORKS, "570.86, H200, compute capability 9.0")
     assert (cuda.status, cuda.detail) == (Status.WORKS, "up to 13.0")
-    monkeypatch.setattr(gpu, "read_gpu", lambda: None)
+    monkeypatch.setattr(gpu, "read_gpu", lambda **_: None)
     monkeypatch.setattr(gpu, "driver_version", lambda: None)
     assert [finding.status for finding in gpu.driver()] == [Status.MISSING, Status.MISSING]
 

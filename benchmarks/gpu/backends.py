@@ -107,8 +107,7 @@ def rtx_refusal(gpu: Gpu | None) -> str:
         trt = flavours.load("tensorrt-rtx")
     except DeployError:
         return ""
-    known = sorted((f"{name[2:-1]}.{name[-1]}" for name in trt.ComputeCapability.__members__ if name[:2] == "SM"),
-                   key=float)  # fmt: skip
+    known = flavours.capabilities_of(trt)
     capability = gpu.compute_capability if gpu else None
     if capability is None or capability in known:
         return ""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hc_deploy.commands.progress import live
 from hc_deploy.console import print_line, print_note
+from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import make_folder
-from hc_deploy.interrupts import assured
 
 if TYPE_CHECKING:
     from hc_deploy.engine.build import Progress
-    from hc_deploy.engine.options import BuildOptions, Shape
     from hc_deploy.engine.sidecar import Sidecar
     from hc_deploy.spec import ModelSpec
 
@@ -68,13 +68,12 @@ def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tun
     Args:
         spec: the exported model's. tuned: batch and size that the export was asked for.
     """
-    from hc_deploy.engine.options import BuildOptions, ShapeRange
-
     if arguments.carry_plugin is not None and arguments.plugin in ("python", "none"):
         option = "--carry-plugin" if arguments.carry_plugin else "--no-carry-plugin"
         raise UsageError(f"{option} with --plugin {arguments.plugin}", expected="it with --plugin library")
-    shapes = {name: _shape(getattr(arguments, name)) for name in ("min_shape", "opt_shape", "max_shape")}
-    profile = ShapeRange.of(spec, shapes["opt_shape"] or tuned, least=shapes["min_shape"], most=shapes["max_shape"])
+    typed = (arguments.min_shape, arguments.opt_shape, arguments.max_shape)
+    least, best, most = (None if text is None else Shape.parse(text) for text in typed)
+    profile = ShapeRange.of(spec, best or tuned, least=least, most=most)
     chosen: dict[str, Any] = {
         "plugin": arguments.plugin,
         "plugin_library": None if arguments.plugin_library is None else str(arguments.plugin_library),
@@ -124,12 +123,6 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
         plugin_library.find(options.plugin_library)
 
 
-def _shape(text: str | None) -> Shape | None:
-    from hc_deploy.engine.options import Shape
-
-    return None if text is None else Shape.parse(text)
-
-
 def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engine_parity: str) -> None:
     """What was built."""
     options, layers = sidecar.options, sidecar.layers
@@ -154,13 +147,10 @@ def shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
 
     columns = [TextColumn(f"{flavour}: {{task.description}}"), BarColumn(bar_width=None), TimeElapsedColumn()]
-    bar = Bar(*columns, console=Console(stderr=True), transient=True, expand=True)
-    with assured(bar.stop), bar:
+    with live(*columns) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(progress: Progress) -> None:

@@ -6,9 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hc_deploy.console import print_note
 from hc_deploy.interrupts import assured
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -29,9 +33,19 @@ def progress(total: int | None, *, unit: str) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _bar(total: int | None, unit: str) -> Iterator[Callable[[], None]]:
+def live(*columns: str | ProgressColumn) -> Iterator[Progress]:
+    """A bar on standard error that is gone at the end, after Ctrl-C too."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import Progress
+
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+    with assured(bar.stop), bar:
+        yield bar
+
+
+@contextmanager
+def _bar(total: int | None, unit: str) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
     from rich.text import Text
 
@@ -42,8 +56,7 @@ def _bar(total: int | None, unit: str) -> Iterator[Callable[[], None]]:
     columns = [BarColumn(bar_width=None), MofNCompleteColumn(), Rate(), Remaining(compact=True), TextColumn("left")]
     if total is None:
         columns = [BarColumn(bar_width=None), TextColumn("{task.completed:.0f} " + unit), Rate()]
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
-    with assured(bar.stop), bar:
+    with live(*columns) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
 

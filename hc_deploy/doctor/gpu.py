@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
-from pathlib import Path
 
 from hc_deploy import install
 from hc_deploy.doctor.findings import Finding, Status, attempt, first_line, package
@@ -99,9 +98,9 @@ def _flavour(flavour: Flavour, module: str, *, needs_gpu: bool) -> Finding:
     installed = package(module, module, needed_for, line)
     if installed.status is not Status.WORKS:
         return Finding(name, installed.status, installed.detail, needed_for, False, line)
-    if needs_gpu and read_gpu() is None:
+    if needs_gpu and read_gpu(clocks=False) is None:
         return Finding(name, installed.status, f"{installed.detail}; building needs a GPU", needed_for)
-    has_plugin = Path(plugin_library.LIBRARY).exists()
+    has_plugin = plugin_library.LIBRARY.exists()
     code = PROBE.format(flavour=flavour, plugin=WITH_PLUGIN if has_plugin else "")
     command = [sys.executable, "-c", code]
     try:

@@ -101,7 +101,10 @@ def build_engine(
         request = {
             "onnx": str(onnx),
             "engine": str(temporary),
-            "layout": spec.input,
+            "shapes": [
+                spec.input_shape(batch=shape.batch, height=shape.height, width=shape.width)
+                for shape in (options.profile.least, options.profile.tuned, options.profile.most)
+            ],
             "typed_model": str(stack.enter_context(atomic_path(typed_model))) if typed_model else None,
             "options": asdict(options),
         }

@@ -91,7 +91,7 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
         raise _refusal(parser, options)
     found = layers(trt, network)
     events.emit("layers", **found)
-    config = configure(trt, builder, network, options, has_plugins=bool(found["plugins"]), layout=request["layout"])
+    config = configure(trt, builder, network, options, has_plugins=bool(found["plugins"]), shapes=request["shapes"])
     config.progress_monitor = _monitor(trt, events)
     events.emit("stage", name="build")
     start = time.monotonic()
@@ -111,7 +111,7 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
 
 def _inspect(trt: Any, logger: Any, data: Any, options: BuildOptions, events: Events) -> None:
     """Tell what the engine computes in, where there is a GPU that opens it; else the parsed network's types stand."""
-    if read_gpu() is None:
+    if read_gpu(clocks=False) is None:
         return
     runtime = trt.Runtime(logger)
     if options.carried_library is not None:
@@ -139,20 +139,11 @@ def _load(options: BuildOptions) -> Any:
 
 def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
     """The model as TensorRT gets it: its precision in the graph, its custom ops for the plugin or as their bodies."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
     from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
     from hc_deploy.export.precision import expected_types, with_precision
-    from hc_deploy.export.tensorrt import cast_uint8_first
+    from hc_deploy.export.tensorrt import cast_uint8_first, read_model
 
-    try:
-        whole = onnx.load(str(path))
-    except DecodeError:
-        raise DeployError(
-            f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
-        ) from None
-    model = with_precision(whole, options.precision, keep_fp32=options.keep_fp32)
+    model = with_precision(read_model(path), options.precision, keep_fp32=options.keep_fp32)
     events.emit("expected", types=expected_types(model))
     cast_uint8_first(model)
     result = as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)

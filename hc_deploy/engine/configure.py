@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hc_deploy.engine.options import BuildOptions, Shape
+from hc_deploy.engine.flavours import capabilities_of
+from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import require_file
 
@@ -50,8 +52,10 @@ def _plugin_name(trt: Any, layer: Any) -> str:
         return str(layer.name).removeprefix("node_").rstrip("_0123456789")
 
 
-def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, has_plugins: bool, layout: str) -> Any:
-    """The builder's configuration for `options`; `layout` is the spec's kind of input.
+def configure(
+    trt: Any, builder: Any, network: Any, options: BuildOptions, *, has_plugins: bool, shapes: Sequence[Sequence[int]]
+) -> Any:
+    """The builder's configuration for `options`; `shapes` are the least, the tuned and the largest of the image.
 
     Raises:
         UsageError: a compute capability or hardware level that this TensorRT does not build for.
@@ -80,18 +84,17 @@ def configure(trt: Any, builder: Any, network: Any, options: BuildOptions, *, ha
         config.plugins_to_serialize = [options.carried_library]
     if options.timing_cache is not None:
         _set_timing_cache(config, Path(options.timing_cache))
-    _set_profile(builder, network, config, options, layout)
+    _set_profile(builder, network, config, shapes)
     return config
 
 
 def _set_capabilities(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
-    known = {f"{name[2:-1]}.{name[-1]}": value for name, value in trt.ComputeCapability.__members__.items()
-             if name.startswith("SM")}  # fmt: skip
+    known = capabilities_of(trt)
     unknown = [text for text in capabilities if text not in known]
     if unknown:
         raise UsageError(
             f"--compute-capability {unknown[0]}",
-            expected=f"one that this TensorRT-RTX builds for: {', '.join(sorted(known, key=float))}",
+            expected=f"one that this TensorRT-RTX builds for: {', '.join(known)}",
             mend="--engine tensorrt for other GPUs",
         )
     config.num_compute_capabilities = len(capabilities)
@@ -109,16 +112,10 @@ def _set_timing_cache(config: Any, path: Path) -> None:
         )
 
 
-def _set_profile(builder: Any, network: Any, config: Any, options: BuildOptions, layout: str) -> None:
+def _set_profile(builder: Any, network: Any, config: Any, shapes: Sequence[Sequence[int]]) -> None:
     image = network.get_input(0)
     if -1 not in tuple(image.shape):
         return
-
-    def full(shape: Shape) -> tuple[int, ...]:
-        sides = (shape.height, shape.width)
-        return (shape.batch, *sides, 3) if layout == "uint8" else (shape.batch, 3, *sides)
-
     profile = builder.create_optimization_profile()
-    span = options.profile
-    profile.set_shape(image.name, full(span.least), full(span.tuned), full(span.most))
+    profile.set_shape(image.name, *(tuple(shape) for shape in shapes))
     config.add_optimization_profile(profile)

@@ -66,12 +66,19 @@ def load_lean() -> ModuleType:
 
 def require_builder_device(flavour: Flavour) -> None:
     """MissingDependencyError where the flavour's builder needs a GPU and none answers."""
-    if flavour == "tensorrt" and read_gpu() is None:
+    if flavour == "tensorrt" and read_gpu(clocks=False) is None:
         raise MissingDependencyError(
             "TensorRT's builder needs a GPU, and no driver answers",
             expected="an NVIDIA GPU",
             mend="--engine tensorrt-rtx, which builds without one",
         )
+
+
+def capabilities_of(trt: Any) -> dict[str, Any]:
+    """Compute capabilities that TensorRT-RTX builds for, in order: '8.6' -> its value of `ComputeCapability`."""
+    members = trt.ComputeCapability.__members__.items()
+    known = {f"{name[2:-1]}.{name[-1]}": value for name, value in members if name.startswith("SM")}
+    return dict(sorted(known.items(), key=lambda entry: float(entry[0])))
 
 
 def error_logger(trt: Any, say: Callable[[str], None]) -> Any:

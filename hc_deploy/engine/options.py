@@ -88,22 +88,20 @@ class ShapeRange:
         Raises:
             UsageError: a shape contradicts a side that the model has fixed.
         """
-        smallest = Shape(1, min(SMALLEST_SIDE, tuned.height), min(SMALLEST_SIDE, tuned.width))
         fixed = (spec.batch, spec.height, spec.width)
         given = {"--min-shape": least, "--opt-shape": tuned, "--max-shape": most}
         for option, shape in given.items():
-            sides = shape.sides() if shape else fixed
-            if any(want is not None and want != got for want, got in zip(fixed, sides, strict=True)):
+            if shape and any(want not in (None, got) for want, got in zip(fixed, shape.sides(), strict=True)):
                 shown = "x".join("any" if side is None else str(side) for side in fixed)
                 raise UsageError(
                     f"{option} {shape}", expected=f"the model's own shape {shown}", mend="export with --dynamic"
                 )
-        ends = (least or smallest, tuned, most or tuned)
-        return cls(*(_with_fixed(shape, fixed) for shape in ends))
-
-
-def _with_fixed(shape: Shape, fixed: tuple[int | None, ...]) -> Shape:
-    return Shape(*(want or got for want, got in zip(fixed, shape.sides(), strict=True)))
+        smallest = Shape(
+            spec.batch or 1,
+            spec.height or min(SMALLEST_SIDE, tuned.height),
+            spec.width or min(SMALLEST_SIDE, tuned.width),
+        )
+        return cls(least or smallest, tuned, most or tuned)
 
 
 @dataclass(frozen=True)

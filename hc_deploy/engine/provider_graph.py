@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy import install
-from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.errors import MissingDependencyError
 
 PROVIDER_DOMAIN = "trt.plugins"
 
@@ -19,11 +19,8 @@ def for_tensorrt_provider(path: Path) -> tuple[bytes, bool]:
         DeployError: the file is not a whole ONNX model. MissingDependencyError: the onnx package is not installed.
     """
     try:
-        import onnx
-        from google.protobuf.message import DecodeError
-
         from hc_deploy.export.functions import as_plugin_nodes
-        from hc_deploy.export.tensorrt import cast_uint8_first
+        from hc_deploy.export.tensorrt import cast_uint8_first, read_model
         from hc_deploy.ops.onnx_op import DOMAIN
     except ImportError as error:
         raise MissingDependencyError(
@@ -31,10 +28,7 @@ def for_tensorrt_provider(path: Path) -> tuple[bytes, bool]:
             expected="the export extra",
             mend=install.EXPORT,
         ) from None
-    try:
-        model = as_plugin_nodes(onnx.load(str(path)))
-    except DecodeError:
-        raise DeployError(f"{path} is not a whole ONNX file", expected="the file as export.py wrote it") from None
+    model = as_plugin_nodes(read_model(path))
     cast_uint8_first(model)
     custom = [node for node in model.graph.node if node.domain == DOMAIN]
     for node in custom:

@@ -20,7 +20,6 @@ from hc_deploy.spec import ModelSpec
 from hc_deploy.strict_json import decode, parse
 
 SCHEMA = 1
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,9 @@ class FileRecord:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        digest = hashlib.sha256()
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-        return cls(path.name, path.stat().st_size, digest.hexdigest())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(path.name, path.stat().st_size, digest)
 
 
 @dataclass(frozen=True)
@@ -144,8 +141,8 @@ def read_sidecar(engine: Path) -> Sidecar:
     except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise DeployError(f"{path}: a field is missing or wrong: {error}", expected=_EXPECTED, mend=_REBUILD) from None
     except DeployError as error:  # the option or the spec refused it, and cannot know whose it is
-        wrong, _, expected = error.received.removeprefix(f"{path}: ").partition("\nexpected: ")
-        raise DeployError(f"{path}: {wrong}", expected=error.expected or expected or _EXPECTED, mend=_REBUILD) from None
+        wrong = error.received.removeprefix(f"{path}: ")
+        raise DeployError(f"{path}: {wrong}", expected=error.expected or _EXPECTED, mend=_REBUILD) from None
 
 
 _EXPECTED = "what export.py wrote"

@@ -5,11 +5,26 @@ TensorRT knows uint8 at a network's ends only, where nothing but a Cast may read
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 import onnx.helper
+from google.protobuf.message import DecodeError
+
+from hc_deploy.errors import DeployError
 
 MOVES = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten")
 """Operators that move numbers and do not change them: a Cast may stand before or after."""
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The model in a file; DeployError where that is cut short or no model."""
+    try:
+        return onnx.load(str(path))
+    except DecodeError:
+        raise DeployError(
+            f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
+        ) from None
 
 
 def cast_uint8_first(model: onnx.ModelProto) -> None:

@@ -82,6 +82,7 @@ class OnnxUnderTest(SessionBase):
 
 def measure_precision(
     model: ExportedModel,
+    path: Path,
     precision: Precision,
     images: Iterable[Array],
     *,
@@ -90,16 +91,17 @@ def measure_precision(
 ) -> Fidelity:
     """What the precision of an engine changes, before there is an engine: the retyped graph against the float32 one.
 
+    `path` is the file that `model` was written to.
+
     Both run in ONNX Runtime, which on a CPU rounds every float16 value as a GPU does and adds up in float32. It has
     no bfloat16 there.
     """
     typed = replace(model, proto=with_precision(model.proto, precision, keep_fp32=keep_fp32))
     with tempfile.TemporaryDirectory(prefix="hc_deploy-") as folder:
-        paths = [Path(folder) / name for name in ("fp32.onnx", f"{precision}.onnx")]
-        for path, each in zip(paths, (model, typed), strict=True):
-            onnx.save(each.proto, path)
+        retyped = Path(folder) / f"{precision}.onnx"
+        onnx.save(typed.proto, retyped)
         with (
-            OnnxUnderTest(model, paths[0], open_session) as reference,
-            OnnxUnderTest(typed, paths[1], open_session) as candidate,
+            OnnxUnderTest(model, path, open_session) as reference,
+            OnnxUnderTest(typed, retyped, open_session) as candidate,
         ):
             return measure_fidelity(reference, candidate, images)

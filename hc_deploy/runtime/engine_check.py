@@ -18,7 +18,7 @@ OLDEST_AMPERE = (8, 0)
 
 def why_not_here(sidecar: Sidecar) -> str | None:
     """Why the engine cannot run on this machine, in a few words; None where nothing is known against it."""
-    gpu = read_gpu()
+    gpu = read_gpu(clocks=False)
     if gpu is None:
         return "no GPU here"
     if importlib.util.find_spec("pycuda") is None:

@@ -46,15 +46,16 @@ class Memory:
 
 
 class TensorRtSession(SessionBase):
-    """One `model.engine` on the first GPU; see `open_session` for errors.
+    """One `model.engine` on the first GPU, run as a CUDA graph that is captured anew for each shape.
+
+    See `open_session` for errors.
 
     Args:
         path: the engine; its sidecar stands beside it.
-        graphs: run the engine as one CUDA graph, captured anew for each new shape.
         plugin: the plugin library, for an engine that does not carry it; None: the one that `make plugin` built.
     """
 
-    def __init__(self, path: Path, *, graphs: bool = True, plugin: Path | None = None) -> None:
+    def __init__(self, path: Path, *, plugin: Path | None = None) -> None:
         self._sidecar, data = read_engine(path)
         self.spec, self.name = self._sidecar.spec, session_name(path)
         self.provider: str = self._sidecar.options.flavour
@@ -62,8 +63,7 @@ class TensorRtSession(SessionBase):
         require_version(self._sidecar, self._trt.__version__)
         register_plugins(self._trt, self._sidecar, plugin)
         # TensorRT-RTX captures by itself, once the kernels for a shape are there.
-        self._graphs_by_runtime = graphs and self.provider == "tensorrt-rtx"
-        self._graphs = graphs and not self._graphs_by_runtime
+        self._graphs_by_runtime = self.provider == "tensorrt-rtx"
         self._slots = [Slot() for _ in range(SLOTS)]
         self._shape: tuple[int, ...] | None = None
         self._loaded: int | None = None
@@ -115,7 +115,7 @@ class TensorRtSession(SessionBase):
                 self._bind(slot)
                 self._enqueue()
             self._gpu.synchronize()
-            if self._graphs and slot.graph is None:
+            if not self._graphs_by_runtime and slot.graph is None:
                 # From the next run on: in a first run of a shape TensorRT settles state that cannot be captured.
                 slot.graph = self._gpu.capture(self._enqueue)
         self._done = self._loaded
@@ -186,11 +186,10 @@ class TensorRtSession(SessionBase):
                 mend=self._sidecar.rebuild(),
             )
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        modes = {name: self._engine.get_tensor_mode(name) for name in names}
         self._outputs = {
             name: np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
             for name in names
-            if modes[name] == self._trt.TensorIOMode.OUTPUT
+            if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.OUTPUT
         }
         self._context = self._new_context()
 

@@ -205,7 +205,7 @@ def test_inspecting_where_a_gpu_cannot_open_it(engine, monkeypatch):
     """A GPU answers, but no runtime of the engine's is here, or it fails: the sidecar's lines stand all the same."""
     path, _ = engine
     before = describe(path)
-    monkeypatch.setattr("hc_deploy.gpu.read_gpu", lambda: T4)
+    monkeypatch.setattr("hc_deploy.gpu.read_gpu", lambda **_: T4)
 
     def refuse(path):
         raise MissingDependencyError("pycuda cannot be imported\nat all", mend="pip install pycuda")
