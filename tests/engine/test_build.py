@@ -14,7 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from hc_deploy.commands.engine import require_ready
 from hc_deploy.engine import build as building
+from hc_deploy.engine import flavours
 from hc_deploy.engine.build import Progress, build_engine
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import Layers, sidecar_path, verify_engine
@@ -102,6 +104,15 @@ def test_full_tensorrt_needs_what_is_not_here(models, tmp_path):
     path, spec = models()
     with pytest.raises(MissingDependencyError, match="tensorrt"):
         build_engine(path, tmp_path / "model.engine", spec, replace(options(spec), flavour="tensorrt"))
+
+
+def test_a_builder_without_its_gpu_is_refused_before_the_export(models, tmp_path, monkeypatch):
+    _, spec = models()
+    monkeypatch.setattr(flavours, "read_gpu", lambda **_: None)
+    monkeypatch.setitem(flavours.MODULES, "tensorrt", "json")  # a module that is there
+    with pytest.raises(MissingDependencyError, match="tensorrt-rtx, which builds without one"):
+        require_ready(replace(options(spec), flavour="tensorrt", plugin="none"), tmp_path, None)
+    require_ready(replace(options(spec), plugin="none"), tmp_path, None)
 
 
 def test_an_operator_that_the_flavour_lacks(tmp_path):
