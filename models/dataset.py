@@ -68,6 +68,20 @@ def _generator() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
 
+def _render_all(images: NDArray[np.uint8], labels: NDArray[np.uint8], first_seed: int, size: tuple[int, int]) -> None:
+    """Fill both, in as many processes as there are cores."""
+    end_workers = partial(_end_children, but=set(multiprocessing.active_children()))
+    seeds = range(first_seed, first_seed + len(images))
+    try:
+        with ProcessPoolExecutor(os.cpu_count()) as pool, assured(end_workers):
+            with postponed(), _masked():
+                samples = pool.map(_render, seeds, [size] * len(images), chunksize=4)
+            for index, sample in enumerate(samples):
+                images[index], labels[index] = sample
+    except BrokenProcessPool:
+        raise DeployError("a process that draws scenes was killed", mend="free some memory") from None
+
+
 def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[int, int]) -> Frames:
     """`count` scenes of seeds first_seed.. at `size` (H, W); rendered once, then read from `folder`."""
     height, width = size
@@ -77,16 +91,7 @@ def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[i
         with atomic_path(paths[0]) as image_path, atomic_path(paths[1]) as label_path:
             images = np.lib.format.open_memmap(image_path, "w+", np.uint8, (count, height, width, 3))
             labels = np.lib.format.open_memmap(label_path, "w+", np.uint8, (count, height, width))
-            end_workers = partial(_end_children, but=set(multiprocessing.active_children()))
-            with ProcessPoolExecutor(os.cpu_count()) as pool, assured(end_workers):
-                seeds = range(first_seed, first_seed + count)
-                with postponed(), _masked():
-                    samples = pool.map(_render, seeds, [size] * count, chunksize=4)
-                try:
-                    for index, sample in enumerate(samples):
-                        images[index], labels[index] = sample
-                except BrokenProcessPool:
-                    raise DeployError("a process that draws scenes was killed", mend="free some memory") from None
+            _render_all(images, labels, first_seed, size)
             images.flush()
             labels.flush()
     images, labels = (np.load(path, mmap_mode="r") for path in paths)
