@@ -12,8 +12,9 @@ ONNXRUNTIME = "pip install onnxruntime"
 ONNXRUNTIME_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
 """The plain onnxruntime-gpu brings neither CUDA nor cuDNN, and its CUDA provider does not load without them."""
 PYCUDA = "pip install pycuda"
+CUDA_BINDINGS = "pip install cuda-bindings"
 TENSORRT: dict[Flavour, str] = {
-    "tensorrt": "pip install tensorrt pycuda",
-    "tensorrt-rtx": "pip install tensorrt-rtx-cu13 pycuda",
+    "tensorrt": "pip install tensorrt cuda-bindings",
+    "tensorrt-rtx": "pip install tensorrt-rtx-cu13 cuda-bindings",
 }
-TENSORRT_LEAN = "pip install tensorrt_lean pycuda"
+TENSORRT_LEAN = "pip install tensorrt_lean cuda-bindings"

@@ -25,7 +25,7 @@ def test_a_builder_without_an_answer_is_broken(monkeypatch):
     monkeypatch.setattr(gpu.subprocess, "run", silent)
     found = gpu._flavour("tensorrt-rtx", "tensorrt_rtx", needs_gpu=False)
     assert (found.status, found.detail) == (Status.BROKEN, "its builder gave no answer in 60 s")
-    assert found.mend == "pip install tensorrt-rtx-cu13 pycuda"
+    assert found.mend == "pip install tensorrt-rtx-cu13 cuda-bindings"
 
 
 def test_pycuda_without_a_driver_is_broken(monkeypatch, tmp_path):
@@ -41,7 +41,7 @@ def test_pycuda_without_a_driver_is_broken(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "pycuda"]:
         monkeypatch.delitem(sys.modules, name)
-    found = gpu.tensorrt()[-1]
+    found = next(one for one in gpu.tensorrt() if one is not None and one.name == "pycuda")
     sys.modules.pop("pycuda", None)
     assert (found.name, found.status) == ("pycuda", Status.BROKEN)
     assert found.detail == "2025.1, but: libcuda.so.1: cannot open"

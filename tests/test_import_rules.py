@@ -23,6 +23,7 @@ ALLOWED = {
     "tensorrt": (),  # imported when an engine is built or opened
     "tensorrt_rtx": (),
     "pycuda": (),
+    "cuda": (),
     "cv2": ("hc_deploy.video", "hc_deploy.runtime.image", "hc_deploy.bench.clocks", "hc_deploy.bench.run"),
     "rich": ("hc_deploy.bench.table",),
 }

@@ -53,22 +53,11 @@ def open_case(case: Case, files: Files, *, dry_run: bool) -> Session:
 def _torch(case: Case, files: Files, *, dry_run: bool) -> Session:
     """Channels last and cuDNN's own search, as torch is used where speed counts; fp32 without TF32."""
     import torch
-    from torch import nn
 
+    from benchmarks.networks.measure import HalfNet
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.runtime.torch import TorchSession
     from models import build
-
-    class _Half(nn.Module):
-        """The network in float16 after a normalisation in float32, as in the exported graph."""
-
-        def __init__(self, net: nn.Module) -> None:
-            super().__init__()
-            self.net = net.half()
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.net(image.half())
-            return logits
 
     if not dry_run and not torch.cuda.is_available():
         raise DeployError(f"torch {torch.__version__} finds no GPU")
@@ -76,7 +65,7 @@ def _torch(case: Case, files: Files, *, dry_run: bool) -> Session:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     net = build(case.network.arch, **case.network.options)
     net.load_state_dict(torch.load(files.model, weights_only=True))
-    network: Any = _Half(net) if case.precision == "fp16" else net
+    network: Any = HalfNet(net) if case.precision == "fp16" else net
     module: Any = DeployedNet(network, files.spec)
     module = module.to(memory_format=torch.channels_last)
     if case.backend == "torch-compile":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from benchmarks.kernels.ahead import Launcher
     from benchmarks.kernels.measure import Findings
+    from benchmarks.kernels.plugin import PluginRoad
     from benchmarks.kernels.report import Device, Report
     from benchmarks.kernels.sanitizer import Sanitized
     from benchmarks.kernels.timing import Clock
@@ -54,6 +55,9 @@ def main(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="On the CPU, tiny; times mean nothing.")] = False,
     rounds: Annotated[int | None, typer.Option(min=6, help="Timed rounds: 60, 20 with --quick.")] = None,
     library: Annotated[Path | None, typer.Option(help="The kernels' library; what make plugin built.")] = None,
+    tensorrt: Annotated[
+        Path | None, typer.Option(help="libnvinfer.so.* or libnvinfer_lean.so.*: the plugin is run through it as well.")
+    ] = None,
     skip: Annotated[list[Stage] | None, typer.Option(help="Leave a stage out; can be given many times.")] = None,
 ) -> None:
     """Check every kernel against float64 and time it against the copy bandwidth measured in the same run.
@@ -66,7 +70,7 @@ def main(
 
     with ExitStack() as stack:
         make_folder(output)
-        setup = _dry_setup(stack, library) if dry_run else _gpu_setup(library)
+        setup = _dry_setup(stack, library) if dry_run else _gpu_setup(library, tensorrt)
         report = _run(setup, quick=quick, rounds=rounds, skip=frozenset(skip or ()))
     write_bytes(output / "report.json", report.to_json().encode())
     text = markdown(report)
@@ -90,16 +94,18 @@ class Setup:
     clock: Clock
     launcher: Launcher | str
     """Or why there is none."""
+    plugin: PluginRoad | str
     sanitizer: str | None
     flush: int
     described: Device | None
     free: int | None
 
 
-def _gpu_setup(library: Path | None) -> Setup:
+def _gpu_setup(library: Path | None, tensorrt: Path | None) -> Setup:
     import torch
 
     from benchmarks.kernels.ahead import Driver
+    from benchmarks.kernels.report import describe_device
     from benchmarks.kernels.sanitizer import find_sanitizer
     from benchmarks.kernels.timing import EventClock, flush_bytes
     from hc_deploy.errors import DeployError, MissingDependencyError
@@ -124,7 +130,23 @@ def _gpu_setup(library: Path | None) -> Setup:
     kernels = KernelLibrary(path)
     free = int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]) - flush
     clock = EventClock(device, flush)
-    return Setup(False, device, kernels, clock, launcher, find_sanitizer(), flush, _describe(device), free)
+    plugin = _plugin(tensorrt, path.with_name("libhc_plugins.so"))
+    return Setup(
+        False, device, kernels, clock, launcher, plugin, find_sanitizer(), flush, describe_device(device), free
+    )
+
+
+def _plugin(tensorrt: Path | None, plugins: Path) -> PluginRoad | str:
+    """The plugin in TensorRT's registry, or why it is not run."""
+    from benchmarks.kernels.plugin import HARNESS, PluginFiles, PluginRoad
+    from hc_deploy.errors import DeployError
+
+    if tensorrt is None:
+        return "the plugin's enqueue: no --tensorrt was given"
+    try:
+        return PluginRoad(PluginFiles(HARNESS, tensorrt, plugins))
+    except DeployError as error:
+        return f"the plugin's enqueue: {error.received}"
 
 
 def _dry_setup(stack: ExitStack, library: Path | None) -> Setup:
@@ -144,22 +166,8 @@ def _dry_setup(stack: ExitStack, library: Path | None) -> Setup:
         except BuildError as error:
             raise MissingDependencyError(f"the kernels cannot be compiled for the CPU: {error}") from None
     kernels = KernelLibrary(library, device_type="cpu")
-    return Setup(True, torch.device("cpu"), kernels, WallClock(), Emulated(library), None, 0, None, None)
-
-
-def _describe(device: torch.device) -> Device:
-    import torch
-
-    from benchmarks.kernels.report import Device
-
-    found = torch.cuda.get_device_properties(device)
-    return Device(
-        name=found.name,
-        capability=f"{found.major}.{found.minor}",
-        memory=found.total_memory,
-        l2_cache=found.L2_cache_size,
-        multiprocessors=found.multi_processor_count,
-        cuda=torch.version.cuda,
+    return Setup(
+        True, torch.device("cpu"), kernels, WallClock(), Emulated(library), "the plugin: dry run", None, 0, None, None
     )
 
 
@@ -201,7 +209,7 @@ def _check(setup: Setup, quick: bool, found: Findings) -> None:
     from benchmarks.kernels.cases import all_cases, few_cases
     from benchmarks.kernels.check import Outcome
     from benchmarks.kernels.large import ELEMENTS, check_large
-    from benchmarks.kernels.measure import check_ahead, check_kernels, check_torch_ops
+    from benchmarks.kernels.measure import check_ahead, check_kernels, check_plugin, check_torch_ops
 
     cases = few_cases() if quick or setup.dry_run else all_cases()
     print_note(f"checking {len(cases)} cases against float64")
@@ -212,6 +220,11 @@ def _check(setup: Setup, quick: bool, found: Findings) -> None:
     else:
         print_note("checking launches through the driver")
         check_ahead(setup.launcher, setup.device, found)
+    if isinstance(setup.plugin, str):
+        found.left_out.append(setup.plugin)
+    else:
+        print_note("checking the TensorRT plugin's enqueue")
+        check_plugin(setup.plugin, setup.device, found)
     print_note("checking maps of more than 2^31 elements")
     elements = DRY_ELEMENTS if setup.dry_run else ELEMENTS
     for result in check_large(setup.library, setup.device, elements=elements, free=setup.free):

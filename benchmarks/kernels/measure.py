@@ -10,6 +10,7 @@ import torch
 from benchmarks.kernels.ahead import Launcher, run_ahead
 from benchmarks.kernels.cases import DTYPES, Case, few_cases
 from benchmarks.kernels.check import Outcome, check, poisoned, run_kernel
+from benchmarks.kernels.plugin import PluginRoad
 from benchmarks.kernels.report import Timing
 from benchmarks.kernels.timing import Clock, interleaved
 from benchmarks.kernels.workload import Level, compiled_reference, contenders
@@ -42,6 +43,15 @@ def check_ahead(launcher: Launcher, device: torch.device, found: Findings) -> No
         with poisoned():
             out = run_ahead(launcher, case, inputs)
         found.checks.append(check(case, out, inputs, road="ahead of time"))
+
+
+def check_plugin(plugin: PluginRoad, device: torch.device, found: Findings) -> None:
+    """Few cases through the TensorRT plugin's `enqueue`."""
+    for case in few_cases():
+        inputs = case.inputs(device)
+        with poisoned():
+            out = plugin.run(case, inputs)
+        found.checks.append(check(case, out, inputs, road="TensorRT plugin"))
 
 
 def check_torch_ops(device: torch.device, found: Findings) -> None:

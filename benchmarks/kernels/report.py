@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from hc_deploy.bench.environment import Environment
 from hc_deploy.bench.report import ModelFile
 from hc_deploy.bench.statistics import Ratio, paired_ratio
 from hc_deploy.strict_json import render
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEMA = 1
 TARGET = 0.7
@@ -31,6 +35,21 @@ class Device:
     l2_cache: int
     multiprocessors: int
     cuda: str | None
+
+
+def describe_device(device: torch.device) -> Device:
+    """What torch tells of a CUDA device."""
+    import torch
+
+    found = torch.cuda.get_device_properties(device)
+    return Device(
+        name=found.name,
+        capability=f"{found.major}.{found.minor}",
+        memory=found.total_memory,
+        l2_cache=found.L2_cache_size,
+        multiprocessors=found.multi_processor_count,
+        cuda=torch.version.cuda,
+    )
 
 
 @dataclass(frozen=True)

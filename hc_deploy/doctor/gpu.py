@@ -90,6 +90,7 @@ def tensorrt() -> list[Finding]:
         _flavour("tensorrt-rtx", "tensorrt_rtx", needs_gpu=False),
         package("tensorrt_lean", "tensorrt_lean", "running version-compatible engines", install.TENSORRT_LEAN),
         package("pycuda", "pycuda.driver", "running engines", install.PYCUDA),
+        package("cuda-bindings", "cuda.bindings.driver", "running engines without pycuda", install.CUDA_BINDINGS),
     ]
 
 

@@ -51,7 +51,9 @@ class Kernel:
         """A source that defines this kernel and no other; `kernel_folder()` must be on the include path."""
         arguments = [_CUDA_TYPES[self.element], self.element]
         if self.op in _WITH_EMBEDDING:
-            arguments += ["_k64", "HC_FIXED_K"] if self.fixed_k else ["", "0"]
+            arguments += ["_k64", "HC_FIXED_K", "1"] if self.fixed_k else ["", "0", "1"]
+        elif self.op == "decode":
+            arguments += ["", "1"]
         entry = f"HC_{self.op.upper()}_ENTRY({', '.join(arguments)})"
         return f'#define HC_ONLY_ENTRY {entry}\n#include "{_ENTRIES}"\n'
 

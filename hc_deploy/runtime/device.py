@@ -1,15 +1,16 @@
-"""The GPU under a TensorRT session: one stream, memory, copies and CUDA graphs. The only module that imports pycuda.
+"""The GPU under a TensorRT session: one stream, memory, copies and CUDA graphs, by pycuda or by cuda-bindings.
 
-The primary context of the device is used, which torch and ONNX Runtime share, so that all of them may live in one
-process. pycuda has no CUDA graphs: those few calls go to the driver itself.
+pycuda has to be compiled where it is installed; cuda-bindings, NVIDIA's own, comes as a wheel. What is installed is
+used, pycuda where both are. The primary context of the device is used, which torch and ONNX Runtime share, so that all
+of them may live in one process.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import importlib.util
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -20,146 +21,125 @@ from hc_deploy.runtime.session import Array
 CAPTURE_THREAD_LOCAL = 1
 STREAM_NON_BLOCKING = 1
 """Work on the default stream (torch's) neither waits for this one nor breaks a capture on it."""
+Layer = Literal["pycuda", "cuda-bindings"]
+LAYERS: dict[Layer, str] = {"pycuda": "pycuda", "cuda-bindings": "cuda.bindings"}
+"""What can drive the GPU, and the module that shows whether it is installed; the first that is there is used."""
 
 
 class CudaError(DeployError):
     """The driver refused a call."""
 
 
-class CudaDevice:
+class DeviceMemory(Protocol):
+    """Memory on the device: `int()` of it is its address."""
+
+    def __int__(self) -> int: ...
+
+    def free(self) -> None: ...
+
+
+class CudaGraph(Protocol):
+    """A captured sequence of work, bound to the addresses and sizes that it was captured with."""
+
+    def launch(self) -> None: ...
+
+    def free(self) -> None: ...
+
+
+class CudaDevice(Protocol):
     """A device, opened.
 
-    Args:
-        index: which, in the order of CUDA (CUDA_VISIBLE_DEVICES counts).
-
-    Raises:
-        MissingDependencyError: pycuda or the driver is not there. DeployError: no such device.
+    Attributes:
+        name, compute_capability: of the device ("9.0"). stream: handle of the stream that all work is queued on.
     """
 
-    def __init__(self, index: int = 0) -> None:
-        self._cuda = _import_pycuda()
-        count = self._cuda.Device.count()
-        if not 0 <= index < count:
-            raise DeployError(f"GPU {index}", expected=f"0 to {count - 1} on this machine")
-        device = self._cuda.Device(index)
-        self.name = device.name()
-        self.compute_capability = ".".join(str(part) for part in device.compute_capability())
-        self._driver = ctypes.CDLL("libcuda.so.1")
-        self._context = device.retain_primary_context()
-        with self.active():
-            self._stream = self._cuda.Stream(STREAM_NON_BLOCKING)
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make the device current in this thread for the block; the driver's errors become ours."""
-        self._context.push()
-        try:
-            yield
-        except self._cuda.MemoryError as error:
-            free, total = self._cuda.mem_get_info()
-            raise DeployError(
-                f"the GPU is out of memory: {error}; {free / 1e9:.2f} of {total / 1e9:.2f} GB are free",
-                expected="room for the engine and its images",
-                mend="a smaller --max-shape or --batch, or close what else runs on it",
-            ) from None
-        except self._cuda.Error as error:
-            raise CudaError(f"the GPU failed: {error}", mend="hc-deploy doctor") from None
-        finally:
-            self._context.pop()
+    name: str
+    compute_capability: str
 
     @property
-    def stream(self) -> int:
-        """The stream's handle."""
-        return int(self._stream.handle)
+    def stream(self) -> int: ...
 
-    def allocate(self, size: int) -> Any:
-        """Device memory of `size` bytes; `int()` of it is its address, `free()` gives it back."""
-        return self._cuda.mem_alloc(max(size, 1))
+    def active(self) -> AbstractContextManager[None]:
+        """Make the device current in this thread for the block; the driver's errors become ours."""
+
+    def allocate(self, size: int) -> DeviceMemory:
+        """Device memory of `size` bytes."""
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """A host array that copies to and from the device run beside the stream's work."""
-        array: Array = self._cuda.pagelocked_empty(shape, dtype)
-        return array
 
-    def upload(self, target: Any, source: Array) -> None:
+    def upload(self, target: DeviceMemory, source: Array) -> None:
         """Queue a copy from a pinned array."""
-        self._cuda.memcpy_htod_async(target, source, self._stream)
 
-    def download(self, target: Array, source: Any) -> None:
+    def download(self, target: Array, source: DeviceMemory) -> None:
         """Queue a copy into a pinned array."""
-        self._cuda.memcpy_dtoh_async(target, source, self._stream)
 
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
-        self._stream.synchronize()
 
     def free_bytes(self) -> int:
         """Memory that is free on the device."""
-        return int(self._cuda.mem_get_info()[0])
 
     def capture(self, queue: Callable[[], None]) -> CudaGraph:
         """What `queue` puts on the stream, as a graph: launched by one call. Nothing runs while it is captured."""
-        stream, graph = ctypes.c_void_p(self.stream), ctypes.c_void_p()
-        self._call("cuStreamBeginCapture_v2", stream, ctypes.c_int(CAPTURE_THREAD_LOCAL))
-        try:
-            queue()
-        except BaseException:  # a capture that is not ended leaves the stream unusable
-            self._driver.cuStreamEndCapture(stream, ctypes.byref(graph))
-            self._driver.cuGraphDestroy(graph)
-            raise
-        self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
-        executable = ctypes.c_void_p()
-        try:
-            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
-        finally:
-            self._driver.cuGraphDestroy(graph)
-        return CudaGraph(self._call, executable, stream)
 
     def close(self) -> None:
         """Let go of the stream and of the context (others may still hold it)."""
-        with self.active():
-            self._stream = None
-        self._context.detach()
-        # pycuda 2026.1 pushes a primary context that is not current to release it, and leaves it on the stack.
-        self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
-
-    def _call(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._driver, name)(*arguments)
-        if code:
-            text = ctypes.c_char_p()
-            self._driver.cuGetErrorString(code, ctypes.byref(text))
-            raise CudaError(f"{name} failed: {(text.value or b'?').decode()} ({code})", mend="hc-deploy doctor")
 
 
-class CudaGraph:
-    """A captured sequence of work, bound to the addresses and sizes that it was captured with."""
-
-    def __init__(self, call: Callable[..., None], executable: ctypes.c_void_p, stream: ctypes.c_void_p) -> None:
-        self._call, self._executable, self._stream = call, executable, stream
-
-    def launch(self) -> None:
-        """Queue it on its stream."""
-        self._call("cuGraphLaunch", self._executable, self._stream)
-
-    def free(self) -> None:
-        """Give it back; it cannot be launched afterwards."""
-        self._call("cuGraphExecDestroy", self._executable)
+def installed_layers() -> list[Layer]:
+    """What can drive the GPU here, best first; nothing is imported."""
+    return [layer for layer, module in LAYERS.items() if _installed(module)]
 
 
-def _import_pycuda() -> Any:
-    """pycuda.driver, initialised."""
-    try:
-        import pycuda.driver as cuda
-    except ImportError as error:
+def open_device(index: int = 0, *, layer: Layer | None = None) -> CudaDevice:
+    """A device.
+
+    Args:
+        index: which, in the order of CUDA (CUDA_VISIBLE_DEVICES counts). layer: by what; None: the first installed.
+
+    Raises:
+        MissingDependencyError: neither layer is installed, or there is no driver. DeployError: no such device.
+    """
+    found = [layer] if layer else installed_layers()
+    if not found:
         raise MissingDependencyError(
-            f"pycuda cannot be imported ({error})",
-            expected="pycuda and an NVIDIA driver (libcuda.so.1)",
-            mend=f"{install.PYCUDA}; hc-deploy doctor",
-        ) from None
+            "neither pycuda nor cuda-bindings is installed",
+            expected="one of them, to run an engine on the GPU",
+            mend=f"{install.CUDA_BINDINGS}, or {install.PYCUDA} (compiles)",
+        )
+    if found[0] == "pycuda":
+        from hc_deploy.runtime.device_pycuda import PycudaDevice
+
+        return PycudaDevice(index)
+    from hc_deploy.runtime.device_bindings import BindingsDevice
+
+    return BindingsDevice(index)
+
+
+def out_of_memory(said: str, free: int, total: int) -> DeployError:
+    """The error of an allocation that the device refused; sizes in bytes."""
+    return DeployError(
+        f"the GPU is out of memory: {said}; {free / 1e9:.2f} of {total / 1e9:.2f} GB are free",
+        expected="room for the engine and its images",
+        mend="a smaller --max-shape or --batch, or close what else runs on it",
+    )
+
+
+def no_gpu(said: str) -> MissingDependencyError:
+    """The error of a driver that does not start."""
+    return MissingDependencyError(
+        f"no GPU answers: {said}", expected="an NVIDIA GPU and its driver", mend="hc-deploy doctor"
+    )
+
+
+def no_such_gpu(index: int, count: int) -> DeployError:
+    """The error of a device that is not there."""
+    return DeployError(f"GPU {index}", expected=f"0 to {count - 1} on this machine")
+
+
+def _installed(module: str) -> bool:
     try:
-        cuda.init()
-    except cuda.Error as error:
-        raise MissingDependencyError(
-            f"no GPU answers: {error}", expected="an NVIDIA GPU and its driver", mend="hc-deploy doctor"
-        ) from None
-    return cuda
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False

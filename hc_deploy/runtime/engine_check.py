@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.sidecar import FileRecord, Sidecar
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.gpu import read_gpu
+from hc_deploy.runtime.device import installed_layers
 
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """GPUs that TensorRT-RTX 1.7 runs on. Not Hopper (9.0)."""
@@ -21,8 +21,8 @@ def why_not_here(sidecar: Sidecar) -> str | None:
     gpu = read_gpu(clocks=False)
     if gpu is None:
         return "no GPU here"
-    if importlib.util.find_spec("pycuda") is None:
-        return "pycuda is not installed"
+    if not installed_layers():
+        return "neither pycuda nor cuda-bindings is installed"
     try:
         if gpu.compute_capability is not None:
             require_device(sidecar, gpu.name, gpu.compute_capability)

@@ -20,7 +20,7 @@ from hc_deploy.engine.options import Shape
 from hc_deploy.engine.sidecar import read_engine
 from hc_deploy.errors import DeployError
 from hc_deploy.runtime.buffers import Buffer, Slot
-from hc_deploy.runtime.device import CudaDevice
+from hc_deploy.runtime.device import open_device
 from hc_deploy.runtime.engine_check import register_plugins, require_device, require_version, runtime_module
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 
@@ -73,7 +73,7 @@ class TensorRtSession(SessionBase):
         self._engine: Any = None
         self._context: Any = None
         self._outputs: dict[str, np.dtype[Any]] = {}
-        self._gpu: Any = CudaDevice()  # None once it is closed
+        self._gpu: Any = open_device()  # None once it is closed
         try:
             require_device(self._sidecar, self._gpu.name, self._gpu.compute_capability)
             with self._gpu.active():

@@ -252,6 +252,11 @@ T __shfl_down_sync(unsigned mask, T value, int lanes, int line = __builtin_LINE(
     return hc_emulator::shuffle(mask, value, hc_emulator::machine.now->id % hc_emulator::kWarp + lanes, line);
 }
 
+inline int atomicAdd(int* sum, int value) {
+    const int before = *sum;
+    *sum = before + value;
+    return before;
+}
 inline float __int_as_float(int bits) {
     float value;
     std::memcpy(&value, &bits, sizeof value);

@@ -44,9 +44,10 @@ Entry entry(void (*kernel)(T...)) {
 }
 
 #define HC_ENTRY(NAME) {#NAME, entry(NAME)}
-#define HC_ENTRIES_OF(TYPE)                                                                     \
-    HC_ENTRY(hc_assign_##TYPE), HC_ENTRY(hc_assign_##TYPE##_k64), HC_ENTRY(hc_upsample_##TYPE), \
-        HC_ENTRY(hc_upsample_##TYPE##_k64), HC_ENTRY(hc_decode_##TYPE), HC_ENTRY(hc_argmax_##TYPE)
+#define HC_ENTRIES_OF(TYPE)                                                                                         \
+    HC_ENTRY(hc_assign_##TYPE), HC_ENTRY(hc_assign_##TYPE##_k64), HC_ENTRY(hc_assign_##TYPE##_k64_split),           \
+        HC_ENTRY(hc_upsample_##TYPE), HC_ENTRY(hc_upsample_##TYPE##_k64), HC_ENTRY(hc_upsample_##TYPE##_k64_split), \
+        HC_ENTRY(hc_decode_##TYPE), HC_ENTRY(hc_decode_##TYPE##_split), HC_ENTRY(hc_argmax_##TYPE)
 
 inline const std::map<std::string, Entry>& entries() {
     static const std::map<std::string, Entry> all = {HC_ENTRIES_OF(f32), HC_ENTRIES_OF(f16), HC_ENTRIES_OF(bf16)};

@@ -58,12 +58,62 @@ __device__ __forceinline__ void weigh(float (&logit)[kCandidates], bool hard) {
     for (int n = 0; n < kCandidates; ++n) logit[n] *= scale;
 }
 
-// The weights of a thread's four pixels. Every thread of the block calls it. `FixedK` is K, or 0 where K is not known
-// at compile time.
-template <typename T, int FixedK, bool Paired>
+// Adds the groups' sums; group 0 has them then. Every thread of the block calls it.
+template <int Groups>
+__device__ __forceinline__ void add_groups(float (&weight)[kPixels][kCandidates], float (&square)[kPixels],
+                                           const Cell& cell, Shared<Groups>& shared) {
+    const int thread = threadIdx.x % kThreads;
+#pragma unroll
+    for (int half = Groups / 2; half; half /= 2) {
+        __syncthreads();
+        if (cell.group >= half && cell.group < 2 * half) {
+            auto& mine = shared.sums[cell.group - half];
+#pragma unroll
+            for (int p = 0; p < kPixels; ++p) {
+#pragma unroll
+                for (int n = 0; n < kCandidates; ++n) mine[p * kCandidates + n][thread] = weight[p][n];
+                mine[kPixels * kCandidates + p][thread] = square[p];
+            }
+        }
+        __syncthreads();
+        if (cell.group < half) {
+            const auto& other = shared.sums[cell.group];
+#pragma unroll
+            for (int p = 0; p < kPixels; ++p) {
+#pragma unroll
+                for (int n = 0; n < kCandidates; ++n) weight[p][n] += other[p * kCandidates + n][thread];
+                square[p] += other[kPixels * kCandidates + p][thread];
+            }
+        }
+    }
+}
+
+// Gives the weights of group 0 to all groups. Every thread of the block calls it.
+template <int Groups>
+__device__ __forceinline__ void share_weights(float (&weight)[kPixels][kCandidates], const Cell& cell,
+                                              Shared<Groups>& shared) {
+    const int thread = threadIdx.x % kThreads;
+    __syncthreads();
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p)
+#pragma unroll
+        for (int n = 0; n < kCandidates; ++n)
+            if (cell.group == 0) shared.sums[0][p * kCandidates + n][thread] = weight[p][n];
+    __syncthreads();
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p)
+#pragma unroll
+        for (int n = 0; n < kCandidates; ++n) weight[p][n] = shared.sums[0][p * kCandidates + n][thread];
+    __syncthreads();  // tiles come next in their place
+}
+
+// The weights of a thread's four pixels, in group 0. Every thread of the block calls it. `FixedK` is K, or 0 where K is
+// not known at compile time.
+template <typename T, int FixedK, bool Paired, int Groups>
 __device__ void assign_cell(const T* features, const T* seeds, int runtime_k, const Cell& cell,
-                            const ClusterOptions& options, Tiles& shared, Turn& turn,
+                            const ClusterOptions& options, Shared<Groups>& shared, Turn& turn,
                             float (&weight)[kPixels][kCandidates]) {
+    constexpr int kStride = Groups * kDepth;
     const int K = FixedK ? FixedK : runtime_k;
     const int64 plane = cell.fine_plane();
 
@@ -73,33 +123,34 @@ __device__ void assign_cell(const T* features, const T* seeds, int runtime_k, co
 #pragma unroll
         for (int n = 0; n < kCandidates; ++n) weight[p][n] = 0.0f;
 
-    CoarseTile<T> mover(seeds, cell);
-    mover.fetch(K);
-    FinePixels<T, Paired> pixels[kStepsAhead<T>][kDepth] = {};
-    const T* next_pixel = features + cell.pixel();
+    CoarseTile<T, Groups> mover(cell);
+    FinePixels<T, Paired> pixels[kDepth] = {};
+    const unsigned mine = Groups > 1 ? unsigned(cell.group * kDepth) * unsigned(plane) : 0u;
+    int left = K - cell.group * kDepth;  // channels from this group's next step on
+    mover.fetch(seeds, left);
 #pragma unroll
-    for (int c = 0; c < kStepsAhead<T> * kDepth; ++c) {
-        if (c < K) pixels[c / kDepth][c % kDepth].load(next_pixel, cell);
-        next_pixel += plane;
-    }
+    for (int c = 0; c < kDepth; ++c)
+        if (c < left) pixels[c].load(features + c * plane, mine, cell);
 
 #pragma unroll 1
-    for (int k = 0; k < K; k += kDepth) {
-        Tile* tiles = shared.set[turn.next()];
+    for (int k = 0; k < K; k += kStride) {
+        Tile* tiles = shared.tiles[cell.group].set[turn.next()];
         mover.put(tiles);
         mover.add_squares();
         __syncthreads();
-        if (k + kDepth < K) mover.fetch(K - k - kDepth);
-        const int left = K - k - kStepsAhead<T> * kDepth;
+        left -= kStride;
+        features += kStride * plane;
+        seeds += kStride * cell.coarse_plane();
+        const bool more = k + kStride < K;
+        if (more) mover.fetch(seeds, FixedK ? int(kDepth) : left);
+        const T* channel = features;
 #pragma unroll
         for (int c = 0; c < kDepth; ++c) {
             float value[kPixels], seed[kCandidates];
-            pixels[0][c].get(value);
-#pragma unroll
-            for (int s = 1; s < kStepsAhead<T>; ++s) pixels[s - 1][c] = pixels[s][c];
-            pixels[kStepsAhead<T> - 1][c] = {};
-            if (c < left) pixels[kStepsAhead<T> - 1][c].load(next_pixel, cell);
-            next_pixel += plane;
+            pixels[c].get(value);
+            if (!FixedK) pixels[c] = {};
+            if (FixedK ? more : c < left) pixels[c].load(channel, mine, cell);
+            channel += plane;
             candidates(tiles[c], cell, seed);
 #pragma unroll
             for (int p = 0; p < kPixels; ++p) {
@@ -112,17 +163,23 @@ __device__ void assign_cell(const T* features, const T* seeds, int runtime_k, co
 
     float seed_scale[kCandidates];
     if (options.cosine) {
-        Tile* squares = shared.set[turn.next()];  // one tile a warp; everybody has left this set
-        mover.put_squares(squares[cell.warp]);
+        const int set = turn.next();  // everybody has left it; one tile a warp
+        mover.put_squares(shared.tiles[cell.group].set[set][cell.warp]);
         __syncthreads();
-        for (int i = threadIdx.x; i < kTileCells; i += kThreads) {
+        float* first = &shared.tiles[0].set[set][0][0][0];
+        for (int i = threadIdx.x; i < kTileCells; i += Groups * kThreads) {
             float total = 0.0f;
 #pragma unroll
-            for (int part = 0; part < kWarps; ++part) total += (&squares[part][0][0])[i];
-            (&squares[0][0][0])[i] = inverse_length(total) * options.inverse_tau;
+            for (int part = 0; part < Groups * kWarps; ++part)
+                total += (&shared.tiles[part / kWarps].set[set][part % kWarps][0][0])[i];
+            first[i] = inverse_length(total) * options.inverse_tau;
         }
         __syncthreads();
-        candidates(squares[0], cell, seed_scale);
+        candidates(shared.tiles[0].set[set][0], cell, seed_scale);
+    }
+    if constexpr (Groups > 1) {
+        add_groups<Groups>(weight, pixel_square, cell, shared);
+        if (cell.group) return;
     }
 #pragma unroll
     for (int p = 0; p < kPixels; ++p) {
@@ -137,23 +194,26 @@ __device__ void assign_cell(const T* features, const T* seeds, int runtime_k, co
     }
 }
 
-template <typename T, int FixedK, bool Paired>
+template <typename T, int FixedK, bool Paired, int Groups>
 __device__ void assign_image(const T* features, const T* seeds, int K, const Cell& cell, const ClusterOptions& options,
-                             Tiles& shared, Turn& turn, T* assignment) {
+                             Shared<Groups>& shared, Turn& turn, T* assignment) {
     float weight[kPixels][kCandidates];
-    assign_cell<T, FixedK, Paired>(features, seeds, K, cell, options, shared, turn, weight);
+    assign_cell<T, FixedK, Paired, Groups>(features, seeds, K, cell, options, shared, turn, weight);
+    if (cell.group == 0) {
 #pragma unroll
-    for (int n = 0; n < kCandidates; ++n) {
-        const float value[kPixels] = {weight[0][n], weight[1][n], weight[2][n], weight[3][n]};
-        store_pixels<T, Paired>(assignment + cell.pixel() + n * cell.fine_plane(), cell, value);
+        for (int n = 0; n < kCandidates; ++n) {
+            const float value[kPixels] = {weight[0][n], weight[1][n], weight[2][n], weight[3][n]};
+            store_pixels<T, Paired>(assignment + n * cell.fine_plane(), 0, cell, value);
+        }
     }
+    if constexpr (Groups > 1) __syncthreads();  // the next image's tiles come in place of the sums
 }
 
-// grid (ceil(w/32), ceil(h/4), min(B,65535)), block kThreads
-template <typename T, int FixedK>
+// grid (ceil(w/32), ceil(h/4), min(B,65535)), block Groups*kThreads
+template <typename T, int FixedK, int Groups>
 __device__ void assign(const T* features, const T* seeds, int B, int K, int H, int W, ClusterOptions options,
                        T* assignment) {
-    __shared__ Tiles shared;
+    __shared__ Shared<Groups> shared;
     const Cell cell(H, W);
     Turn turn;
     const bool pairs = paired<T>(features, W) && paired<T>(assignment, W);
@@ -162,9 +222,9 @@ __device__ void assign(const T* features, const T* seeds, int B, int K, int H, i
         const T* coarse = seeds + b * (K * cell.coarse_plane());
         T* out = assignment + b * (kCandidates * cell.fine_plane());
         if (pairs)
-            assign_image<T, FixedK, true>(fine, coarse, K, cell, options, shared, turn, out);
+            assign_image<T, FixedK, true, Groups>(fine, coarse, K, cell, options, shared, turn, out);
         else
-            assign_image<T, FixedK, false>(fine, coarse, K, cell, options, shared, turn, out);
+            assign_image<T, FixedK, false, Groups>(fine, coarse, K, cell, options, shared, turn, out);
     }
 }
 

@@ -21,6 +21,9 @@
 // Each channel of the fine map is read once, by the thread that owns it, straight into registers. Each channel of the
 // coarse map is read by one warp of the block; its border (6*34/128 - 1 = 59%) is read by the neighbour block too and
 // comes from the L2 cache then.
+//
+// A small map makes too few blocks to keep a GPU busy, and a block waits for memory at each step of kDepth channels. So
+// the channels can be split: `Groups` groups of kThreads threads share a tile and take the steps in turn.
 #pragma once
 #include "numeric.cuh"
 
@@ -30,7 +33,10 @@ constexpr int kCandidates = 9;
 constexpr int kPixels = 4;
 constexpr int kLanes = 32;
 constexpr int kWarps = 4;
-constexpr int kThreads = kLanes * kWarps;
+constexpr int kThreads = kLanes * kWarps;  // of a group
+// Groups where the channels are split: 512 threads have 128 registers each, into which float32 does not fit.
+template <typename T>
+constexpr int kSplit = sizeof(T) == 2 ? 4 : 2;
 constexpr int kTileRows = kWarps + 2;
 constexpr int kTileColumns = kLanes + 2;
 constexpr int kTileCells = kTileRows * kTileColumns;
@@ -38,18 +44,16 @@ constexpr int kTileCells = kTileRows * kTileColumns;
 // Channels a step: each warp brings one to shared memory.
 constexpr int kDepth = kWarps;
 
-// Steps of the fine map that are on their way to a thread's registers: 64 bytes a thread, 32 KiB an SM of 512 threads,
-// whatever the type.
-template <typename T>
-constexpr int kStepsAhead = int(sizeof(float) / sizeof(T));
-
 // Which cell a thread owns, and what of it lies inside the map.
 struct Cell {
     int H, W, h, w;  // fine and coarse size
     int x, y;        // cell of this thread
-    int lane, warp;
+    int lane, warp, group;
     bool inside;        // the cell exists
     bool right, below;  // its second column, its second row exist
+    // Of its first pixel and of the one below in a channel of the fine map. 32 bits are enough for the bytes (launch.h
+    // bounds H*W), and an offset to an address that all threads share costs half the instructions of an address.
+    unsigned pixel, pixel_below;
 
     __device__ Cell(int fine_height, int fine_width)
         : H(fine_height),
@@ -57,18 +61,18 @@ struct Cell {
           h((fine_height + 1) / 2),
           w((fine_width + 1) / 2),
           x(blockIdx.x * kLanes + threadIdx.x % kLanes),
-          y(blockIdx.y * kWarps + threadIdx.x / kLanes),
+          y(blockIdx.y * kWarps + threadIdx.x / kLanes % kWarps),
           lane(threadIdx.x % kLanes),
-          warp(threadIdx.x / kLanes),
+          warp(threadIdx.x / kLanes % kWarps),
+          group(threadIdx.x / kThreads),
           inside(x < w && y < h),
           right(2 * x + 1 < W),
-          below(2 * y + 1 < H) {}
+          below(2 * y + 1 < H),
+          pixel(unsigned(2 * y) * W + 2 * x),
+          pixel_below(pixel + W) {}
 
     __device__ int64 coarse_plane() const { return int64(h) * w; }
     __device__ int64 fine_plane() const { return int64(H) * W; }
-
-    // Where this thread's first pixel lies in a channel of the fine map.
-    __device__ int64 pixel() const { return int64(2 * y) * W + 2 * x; }
 
     // Whether candidate n of this cell lies inside the coarse map.
     __device__ bool has(int n) const {
@@ -77,23 +81,24 @@ struct Cell {
     }
 };
 
+template <typename T>
+__device__ __forceinline__ const T* at(const T* map, unsigned element) {
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(map) + element * unsigned(sizeof(T)));
+}
+template <typename T>
+__device__ __forceinline__ T* at(T* map, unsigned element) {
+    return reinterpret_cast<T*>(reinterpret_cast<char*>(map) + element * unsigned(sizeof(T)));
+}
+
 // A thread's four pixels of one channel of a map [*,H,W]. `Paired`: rows start at a Pair's alignment (W even).
 template <typename T, bool Paired>
 struct FinePixels {
     Pair<T> row[2];
 
-    // `pixel`: the first of the four. What lies outside the map is 0.
-    __device__ void load(const T* pixel, const Cell& cell) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            row[r] = make_pair(zero<T>(), zero<T>());
-            if (!cell.inside || (r == 1 && !cell.below)) continue;
-            const T* here = pixel + r * cell.W;
-            if (Paired)
-                row[r] = *reinterpret_cast<const Pair<T>*>(here);
-            else
-                row[r] = make_pair(here[0], cell.right ? here[1] : zero<T>());
-        }
+    // `first`: elements from `map` to the channel. What lies outside the map keeps its value: 0 from the start.
+    __device__ void load(const T* map, unsigned first, const Cell& cell) {
+        if (cell.inside) row[0] = pair_at(at(map, first + cell.pixel), cell);
+        if (cell.inside && cell.below) row[1] = pair_at(at(map, first + cell.pixel_below), cell);
     }
 
     __device__ void get(float (&value)[kPixels]) const {
@@ -103,14 +108,20 @@ struct FinePixels {
         value[2] = under.x;
         value[3] = under.y;
     }
+
+   private:
+    __device__ static Pair<T> pair_at(const T* here, const Cell& cell) {
+        if (Paired) return *reinterpret_cast<const Pair<T>*>(here);
+        return make_pair(here[0], cell.right ? here[1] : zero<T>());
+    }
 };
 
 template <typename T, bool Paired>
-__device__ __forceinline__ void store_pixels(T* pixel, const Cell& cell, const float (&value)[kPixels]) {
+__device__ __forceinline__ void store_pixels(T* map, unsigned first, const Cell& cell, const float (&value)[kPixels]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
         if (!cell.inside || (r == 1 && !cell.below)) continue;
-        T* here = pixel + r * cell.W;
+        T* here = at(map, first + (r == 0 ? cell.pixel : cell.pixel_below));
         const T left = from_float<T>(value[2 * r]), right = from_float<T>(value[2 * r + 1]);
         if (Paired) {
             *reinterpret_cast<Pair<T>*>(here) = make_pair(left, right);
@@ -126,42 +137,45 @@ using Tile = float[kTileRows][kTileColumns];
 // Moves kDepth channels of the coarse map into tiles: fetch() reads them into registers, put() lays them down, so that
 // the reads of one step run while the step before is being multiplied.
 //
-// Warp i moves channel i: 32 columns a row, one a lane; the two border columns of its six rows go to the first twelve
-// lanes. What lies outside the map is 0.
-template <typename T>
+// Warp i of a group moves channel i: 32 columns a row, one a lane; the two border columns of its six rows go to the
+// first twelve lanes. What lies outside the map is 0.
+template <typename T, int Groups>
 class CoarseTile {
    public:
     static constexpr int kEdges = 2 * kTileRows;
 
-    __device__ CoarseTile(const T* map, const Cell& cell) : cell_(cell) {
+    __device__ explicit CoarseTile(const Cell& cell) : cell_(cell) {
         const int top = int(blockIdx.y) * kWarps - 1, left = int(blockIdx.x) * kLanes - 1;
         const int edge_row = cell.lane / 2, edge_column = cell.lane % 2 * (kTileColumns - 1);
-        const T* channel = map + cell.warp * cell.coarse_plane();
-        body_at_ = channel + int64(top) * cell.w + cell.x;
-        edge_at_ = channel + int64(top + edge_row) * cell.w + left + edge_column;
+        const unsigned channel = unsigned(cell.group * kDepth + cell.warp) * unsigned(cell.coarse_plane());
+        body_at_ = channel + unsigned(top) * cell.w + cell.x;  // wraps above the map, where nothing is read
+        edge_at_ = channel + unsigned(top + edge_row) * cell.w + left + edge_column;
         edge_slot_ = edge_row * kTileColumns + edge_column;
         first_row_ = top < 0 ? 1 : 0;
         end_row_ = min(cell.h - top, int(kTileRows));
+        whole_ = top >= 0 && top + kTileRows <= cell.h && left + kTileColumns - 1 <= cell.w;
         edge_inside_ = cell.lane < kEdges && left + edge_column >= 0 && left + edge_column < cell.w &&
                        edge_row >= first_row_ && edge_row < end_row_;
+#pragma unroll
+        for (int r = 0; r < kTileRows; ++r) body_[r] = zero<T>(), square_[r] = 0.0f;
         edge_ = zero<T>();
         edge_square_ = 0.0f;
-#pragma unroll
-        for (int r = 0; r < kTileRows; ++r) square_[r] = 0.0f;
     }
 
-    // Reads the next kDepth channels, of which `channels` are left in the map.
-    __device__ void fetch(int channels) {
+    // Reads kDepth channels a group from `map` on, of which this group has `channels` left.
+    __device__ void fetch(const T* map, int channels) {
         const bool exists = cell_.warp < channels;
-        const T* here = body_at_;
+        if (whole_ && exists) {
 #pragma unroll
-        for (int r = 0; r < kTileRows; ++r) {
-            body_[r] = exists && cell_.x < cell_.w && r >= first_row_ && r < end_row_ ? *here : zero<T>();
-            here += cell_.w;
+            for (int r = 0; r < kTileRows; ++r) body_[r] = *at(map, body_at_ + unsigned(r * cell_.w));
+        } else {
+#pragma unroll
+            for (int r = 0; r < kTileRows; ++r)
+                body_[r] = exists && cell_.x < cell_.w && r >= first_row_ && r < end_row_
+                               ? *at(map, body_at_ + unsigned(r * cell_.w))
+                               : zero<T>();
         }
-        edge_ = exists && edge_inside_ ? *edge_at_ : zero<T>();
-        body_at_ += kDepth * cell_.coarse_plane();
-        edge_at_ += kDepth * cell_.coarse_plane();
+        edge_ = exists && edge_inside_ ? *at(map, edge_at_) : zero<T>();
     }
 
     __device__ void put(Tile* tiles) const {
@@ -191,9 +205,9 @@ class CoarseTile {
 
    private:
     const Cell& cell_;
-    const T* body_at_;  // what fetch() reads next
-    const T* edge_at_;
-    int first_row_, end_row_;  // rows of the tile that lie inside the map
+    unsigned body_at_, edge_at_;  // offsets of what fetch() reads
+    bool whole_;                  // the block's tile lies inside the map
+    int first_row_, end_row_;     // rows of the tile that lie inside the map
     bool edge_inside_;
     int edge_slot_;  // where this lane's border element lies in a tile
     T body_[kTileRows];
@@ -202,10 +216,24 @@ class CoarseTile {
     float edge_square_;
 };
 
-// Two sets of tiles, used in turn: with one barrier between put() and reading, a warp that runs ahead writes the set
-// that everybody has left.
+// Two sets of tiles a group, used in turn: with one barrier between put() and reading, a warp that runs ahead writes
+// the set that everybody has left.
 struct Tiles {
     Tile set[2][kDepth];
+};
+
+// What a thread has of its pixels: products with the nine seeds, and squares.
+constexpr int kSums = kPixels * kCandidates + kPixels;
+
+// The shared memory of a block. The sums of the groups are added once the tiles are done with, in their place.
+template <int Groups>
+union Shared {
+    Tiles tiles[Groups];
+    float sums[Groups / 2][kSums][kThreads];
+};
+template <>
+union Shared<1> {
+    Tiles tiles[1];
 };
 
 class Turn {

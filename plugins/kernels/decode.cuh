@@ -8,54 +8,58 @@
 namespace hc {
 
 // Decodes a thread's four pixels of all channels through `weight`. Every thread of the block calls it.
-template <typename T, bool Paired>
-__device__ void decode_cell(const T* coarse, int C, const Cell& cell, Tiles& shared, Turn& turn,
+template <typename T, bool Paired, int Groups>
+__device__ void decode_cell(const T* coarse, int C, const Cell& cell, Shared<Groups>& shared, Turn& turn,
                             const float (&weight)[kPixels][kCandidates], T* decoded) {
+    constexpr int kStride = Groups * kDepth;
     const int64 plane = cell.fine_plane();
-    CoarseTile<T> mover(coarse, cell);
-    mover.fetch(C);
-    T* pixel = decoded + cell.pixel();
+    int left = C - cell.group * kDepth;  // channels from this group's next one on
+    CoarseTile<T, Groups> mover(cell);
+    mover.fetch(coarse, left);
+    const unsigned mine = Groups > 1 ? unsigned(cell.group * kDepth) * unsigned(plane) : 0u;
 #pragma unroll 1
-    for (int k = 0; k < C; k += kDepth) {
-        Tile* tiles = shared.set[turn.next()];
+    for (int k = 0; k < C; k += kStride) {
+        Tile* tiles = shared.tiles[cell.group].set[turn.next()];
         mover.put(tiles);
         __syncthreads();
-        if (k + kDepth < C) mover.fetch(C - k - kDepth);
+        coarse += kStride * cell.coarse_plane();
+        if (k + kStride < C) mover.fetch(coarse, left - kStride);
 #pragma unroll
         for (int c = 0; c < kDepth; ++c) {
-            if (k + c >= C) break;
+            if (c >= left) break;
             float neighbour[kCandidates], value[kPixels] = {};
             candidates(tiles[c], cell, neighbour);
 #pragma unroll
             for (int p = 0; p < kPixels; ++p)
 #pragma unroll
                 for (int n = 0; n < kCandidates; ++n) value[p] += weight[p][n] * neighbour[n];
-            store_pixels<T, Paired>(pixel, cell, value);
-            pixel += plane;
+            store_pixels<T, Paired>(decoded + c * plane, mine, cell, value);
         }
+        decoded += kStride * plane;
+        left -= kStride;
     }
 }
 
-template <typename T, bool Paired>
-__device__ void decode_image(const T* coarse, const T* assignment, int C, const Cell& cell, Tiles& shared, Turn& turn,
-                             T* decoded) {
+template <typename T, bool Paired, int Groups>
+__device__ void decode_image(const T* coarse, const T* assignment, int C, const Cell& cell, Shared<Groups>& shared,
+                             Turn& turn, T* decoded) {
     float weight[kPixels][kCandidates];
 #pragma unroll
     for (int n = 0; n < kCandidates; ++n) {
-        FinePixels<T, Paired> pixels;
+        FinePixels<T, Paired> pixels = {};
         float value[kPixels];
-        pixels.load(assignment + cell.pixel() + n * cell.fine_plane(), cell);
+        pixels.load(assignment + n * cell.fine_plane(), 0, cell);
         pixels.get(value);
 #pragma unroll
         for (int p = 0; p < kPixels; ++p) weight[p][n] = value[p];
     }
-    decode_cell<T, Paired>(coarse, C, cell, shared, turn, weight, decoded);
+    decode_cell<T, Paired, Groups>(coarse, C, cell, shared, turn, weight, decoded);
 }
 
-// grid (ceil(w/32), ceil(h/4), min(B,65535)), block kThreads
-template <typename T>
+// grid (ceil(w/32), ceil(h/4), min(B,65535)), block Groups*kThreads
+template <typename T, int Groups>
 __device__ void decode(const T* coarse, const T* assignment, int B, int C, int H, int W, T* decoded) {
-    __shared__ Tiles shared;
+    __shared__ Shared<Groups> shared;
     const Cell cell(H, W);
     Turn turn;
     const bool pairs = paired<T>(assignment, W) && paired<T>(decoded, W);
@@ -64,9 +68,9 @@ __device__ void decode(const T* coarse, const T* assignment, int B, int C, int H
         const T* weights = assignment + b * (kCandidates * cell.fine_plane());
         T* out = decoded + b * (C * cell.fine_plane());
         if (pairs)
-            decode_image<T, true>(values, weights, C, cell, shared, turn, out);
+            decode_image<T, true, Groups>(values, weights, C, cell, shared, turn, out);
         else
-            decode_image<T, false>(values, weights, C, cell, shared, turn, out);
+            decode_image<T, false, Groups>(values, weights, C, cell, shared, turn, out);
     }
 }
 

@@ -3,8 +3,8 @@
  *
  * Maps are contiguous NCHW. B images, K embedding channels, C decoded channels, fine map H x W, coarse map h x w with
  * h = ceil(H/2), w = ceil(W/2). `type` is the element type of every tensor but labels. The work is queued on `stream`
- * (a cudaStream_t). Nothing is allocated. Limits: sizes from 1 to 2^30, h at most 262140, H of labels at most 1048560,
- * tau from 3e-33 to 3e38; anything else is cudaErrorInvalidValue.
+ * (a cudaStream_t). Nothing is allocated. Limits: sizes from 1 to 2^30, H*W of a fine map at most 2^30, h at most
+ * 262140, H of labels at most 1048560, tau from 3e-33 to 3e38; anything else is cudaErrorInvalidValue.
  */
 #ifndef HC_LAUNCH_H
 #define HC_LAUNCH_H

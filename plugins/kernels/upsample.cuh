@@ -9,19 +9,20 @@
 
 namespace hc {
 
-template <typename T, int FixedK, bool Paired>
+template <typename T, int FixedK, bool Paired, int Groups>
 __device__ void upsample_image(const T* coarse, const T* features, const T* seeds, int C, int K, const Cell& cell,
-                               const ClusterOptions& options, Tiles& shared, Turn& turn, T* decoded) {
+                               const ClusterOptions& options, Shared<Groups>& shared, Turn& turn, T* decoded) {
     float weight[kPixels][kCandidates];
-    assign_cell<T, FixedK, Paired>(features, seeds, K, cell, options, shared, turn, weight);
-    decode_cell<T, Paired>(coarse, C, cell, shared, turn, weight, decoded);
+    assign_cell<T, FixedK, Paired, Groups>(features, seeds, K, cell, options, shared, turn, weight);
+    if constexpr (Groups > 1) share_weights<Groups>(weight, cell, shared);
+    decode_cell<T, Paired, Groups>(coarse, C, cell, shared, turn, weight, decoded);
 }
 
-// grid (ceil(w/32), ceil(h/4), min(B,65535)), block kThreads
-template <typename T, int FixedK>
+// grid (ceil(w/32), ceil(h/4), min(B,65535)), block Groups*kThreads
+template <typename T, int FixedK, int Groups>
 __device__ void upsample(const T* coarse, const T* features, const T* seeds, int B, int C, int K, int H, int W,
                          ClusterOptions options, T* decoded) {
-    __shared__ Tiles shared;
+    __shared__ Shared<Groups> shared;
     const Cell cell(H, W);
     Turn turn;
     const bool pairs = paired<T>(features, W) && paired<T>(decoded, W);
@@ -31,9 +32,9 @@ __device__ void upsample(const T* coarse, const T* features, const T* seeds, int
         const T* centres = seeds + b * (K * cell.coarse_plane());
         T* out = decoded + b * (C * cell.fine_plane());
         if (pairs)
-            upsample_image<T, FixedK, true>(values, fine, centres, C, K, cell, options, shared, turn, out);
+            upsample_image<T, FixedK, true, Groups>(values, fine, centres, C, K, cell, options, shared, turn, out);
         else
-            upsample_image<T, FixedK, false>(values, fine, centres, C, K, cell, options, shared, turn, out);
+            upsample_image<T, FixedK, false, Groups>(values, fine, centres, C, K, cell, options, shared, turn, out);
     }
 }
 

@@ -47,6 +47,6 @@ def plugins_library(make_plugin):
 
 @pytest.fixture(scope="session")
 def contract_programs(plugins_library):
-    """Folder of the programs contract and launches and of libfinder.so."""
-    run(cmake(), "--build", "build/plugins", "--target", "contract", "launches", "finder")
+    """Folder of the programs contract and launches, of libfinder.so and libenqueue.so."""
+    run(cmake(), "--build", "build/plugins", "--target", "contract", "launches", "finder", "enqueue")
     return ROOT / "build" / "plugins" / "contract"

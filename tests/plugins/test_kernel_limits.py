@@ -88,11 +88,11 @@ class Reserved:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_offsets_beyond_32_bits(dtype):
-    """Two images of five channels whose coarse planes alone have 2^31 elements: rows, channels and images all lie
-    further apart than 32 bits count. The last block makes 6 x 7 cells."""
-    (h, w), channels = (46342, 46343), 5
+    """Two images of five channels whose planes have 2^30 pixels, the most there may be: the last row lies as far from
+    the first as 32 bits count bytes, channels and images further. The last block makes 3 x 31 cells."""
+    (h, w), channels = (16383, 16383), 5
     height, width = 2 * h - 1, 2 * w
-    assert h * w > 2**31
+    assert 2**30 - 2**18 < height * width <= 2**30
     features, out, assignment = (Reserved((2, c, height, width), dtype) for c in (channels, channels, 9))
     seeds, coarse = (Reserved((2, channels, h, w), dtype) for _ in range(2))
     rows, columns = (h - 1) % 4 + 1, (w - 1) % 32 + 1
@@ -121,6 +121,13 @@ def test_offsets_beyond_32_bits(dtype):
     padded = torch.nn.functional.pad(result, (2, 0, 2, 0))
     truth = decode.reference(coarse_part.double(), padded.double())[inner]
     bounds.check(decoded, truth, bounds.decoded(coarse_part, padded)[inner])
+
+
+def test_planes_beyond_32_bits_of_bytes_are_refused():
+    options = Options.of(OPTIONS)
+    assert call("hc_assign", [1, 1, 32769, 32768], options) == INVALID_VALUE
+    assert call("hc_decode", [1, 1, 32769, 32768]) == INVALID_VALUE
+    assert call("hc_upsample", [1, 1, 1, 32769, 32768], options) == INVALID_VALUE
 
 
 def test_label_offsets_beyond_32_bits():

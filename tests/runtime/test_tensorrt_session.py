@@ -165,7 +165,7 @@ def module(gpu, opened):
 def opened(tmp_path, monkeypatch):
     """(session, gpu, runtime) of an engine that carries its plugin."""
     gpu, runtimes = GpuDouble(), []
-    monkeypatch.setattr(tensorrt, "CudaDevice", lambda: gpu)
+    monkeypatch.setattr(tensorrt, "open_device", lambda: gpu)
     monkeypatch.setattr(engine_check.flavours, "load", lambda flavour: module(gpu, runtimes))
     write(tmp_path / "model.engine", b"engine")
     with open_session(tmp_path / "model.engine") as session:
