@@ -27,22 +27,27 @@ from hc_deploy.commands.engine import (
 from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.engine.options import BuildOptions, Shape
 from hc_deploy.errors import UsageError
-from hc_deploy.spec import INPUT_KINDS, OUTPUTS, ModelSpec, Output, Task, parse_size
+from hc_deploy.spec import CHANNELS, INPUT_KINDS, OUTPUTS, SCALES, ModelSpec, Output, Task, parse_size
 
 if TYPE_CHECKING:
     from torch import nn
 
     from hc_deploy.evaluate.fidelity import Fidelity
     from hc_deploy.export.onnx import ExportedModel
+    from models.load import Asked, Loaded
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 MODEL_OPTIONS = "Model options (for --random-init, or in place of what the checkpoint says)"
 ENGINE_OPTIONS = "Engine options (with --engine)"
+CHECKPOINT = "Checkpoint options"
+INPUT = "What the network was trained with (where its file does not say)"
 
 
 @app.command()
 def main(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint: .safetensors, .pth or .pt.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="Checkpoint: safetensors, or what torch.save wrote.")
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder that model.onnx is written to.")] = Path(),
     arch: Annotated[
         str | None, typer.Option(help="Architecture, e.g. hcpspnet_resnet101, or your own package.module:factory.")
@@ -54,8 +59,41 @@ def main(
         ),
     ] = None,
     random_init: Annotated[
-        bool, typer.Option("--random-init", help="No checkpoint: seeded random weights, for benchmarks.")
+        bool,
+        typer.Option(
+            "--random-init", help="No checkpoint: seeded random weights; of your own factory, those it gives."
+        ),
     ] = False,
+    state_key: Annotated[
+        str | None, typer.Option(help="Which state dict of a file that holds several.", rich_help_panel=CHECKPOINT)
+    ] = None,
+    ignore_keys: Annotated[
+        list[str] | None,
+        typer.Option(help="Unexpected names to leave out, e.g. 'criterion.*'; repeatable.", rich_help_panel=CHECKPOINT),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="One number a channel, after --scale (default: ImageNet's).", rich_help_panel=INPUT),
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Likewise.", rich_help_panel=INPUT)] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(help="What the network is fed: rgb, bgr or gray (default: rgb).", rich_help_panel=INPUT),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="What images are divided by first: 255 or 1 (default: 255).", rich_help_panel=INPUT),
+    ] = None,
+    classes_from: Annotated[
+        str | None,
+        typer.Option(help="Class names: a file, cityscapes or voc (default: numbers).", rich_help_panel=INPUT),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability of the second class, of a network with one channel (default: 0.5).", rich_help_panel=INPUT
+        ),
+    ] = None,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "512x1024",
     batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any batch, height and width; --size is checked.")] = False,
@@ -188,11 +226,17 @@ def main(
     )  # fmt: skip
     if engine is None:
         require_no_engine_options(arguments)
-    net, spec = _network(checkpoint, arch, weights_from, options)
+    said = {"mean": mean, "std": std, "channels": channels, "scale": scale, "classes_from": classes_from}
+    asked = _asked(said, threshold, (height, columns))
+    loaded = _network(
+        checkpoint, arch=arch, weights_from=weights_from, options=options, state_key=state_key,
+        ignore_keys=ignore_keys or [], asked=asked,
+    )  # fmt: skip
+    net = loaded.net
     spec = replace(
-        spec,
+        loaded.spec,
         input=input_kind,  # type: ignore[arg-type]
-        outputs=_outputs(outputs, spec.task),
+        outputs=_outputs(outputs, loaded.spec.task),
         batch=None if dynamic else batch,
         height=None if dynamic else height,
         width=None if dynamic else columns,
@@ -201,7 +245,7 @@ def main(
     if engine is not None:  # what can be refused is refused before minutes of export, not after
         chosen = build_options(engine, arguments, spec, Shape(batch, height, columns))
         require_ready(chosen, output, typed_model)
-    model = _export(net, spec, output / "model.onnx", (height, columns))
+    model = _export(net, spec, output / "model.onnx", (height, columns), loaded.notes)
     if chosen is not None:
         _build(model, output / "model.onnx", chosen, typed_model)
     _next(spec, output / ("model.onnx" if engine is None else "model.engine"))
@@ -231,20 +275,66 @@ def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
     return wanted
 
 
+def _asked(said: dict[str, str | None], threshold: float | None, size: tuple[int, int]) -> Asked:
+    """What the user says of the network's input, classes and threshold."""
+    from hc_deploy.classes import read_classes
+    from models.load import Asked
+
+    numbers = {name: _numbers(name, said[name]) for name in ("mean", "std", "scale")}
+    if numbers["scale"] is not None and numbers["scale"] not in [(one,) for one in SCALES]:
+        raise UsageError(f"--scale {said['scale']}", expected="255 or 1")
+    if said["channels"] not in (None, *CHANNELS):
+        raise UsageError(f"--channels {said['channels']}", expected=f"one of {', '.join(CHANNELS)}")
+    if threshold is not None and not 0 < threshold < 1:
+        raise UsageError(f"--threshold {threshold:g}", expected="a probability between 0 and 1")
+    return Asked(
+        mean=numbers["mean"],
+        std=numbers["std"],
+        channels=said["channels"],  # type: ignore[arg-type]
+        scale=numbers["scale"][0] if numbers["scale"] else None,
+        classes=read_classes(said["classes_from"]) if said["classes_from"] is not None else None,
+        threshold=threshold,
+        size=size,
+    )
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(f"--{name} {text}", expected="numbers with commas, e.g. 0.485,0.456,0.406") from None
+
+
 def _network(
-    checkpoint: Path | None, arch: str | None, weights_from: str | None, options: dict[str, Any]
-) -> tuple[nn.Module, ModelSpec]:
+    checkpoint: Path | None,
+    *,
+    arch: str | None,
+    weights_from: str | None,
+    options: dict[str, Any],
+    state_key: str | None,
+    ignore_keys: list[str],
+    asked: Asked,
+) -> Loaded:
     from models.load import load_network, new_network
     from models.settle import settle
 
-    if checkpoint is None:
-        assert arch is not None
-        net, spec = new_network(arch, options)
-        return settle(net, spec), spec
-    return load_network(checkpoint, arch=arch, options=options, weights_from=weights_from)
+    if checkpoint is not None:
+        return load_network(
+            checkpoint, arch=arch, options=options, weights_from=weights_from, state_key=state_key,
+            ignore_keys=ignore_keys, asked=asked,
+        )  # fmt: skip
+    assert arch is not None
+    loaded = new_network(arch, options, asked=asked)
+    if ":" not in arch:  # weights that somebody's factory has loaded are not random ones
+        settle(loaded.net, loaded.spec)
+    return loaded
 
 
-def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) -> ExportedModel:
+def _export(
+    net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int], notes: tuple[str, ...]
+) -> ExportedModel:
     from hc_deploy.export.onnx import export_onnx, save_onnx
     from hc_deploy.files import atomic_path
 
@@ -255,7 +345,7 @@ def _export(net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int]) 
         exported = time.monotonic()
         fidelity = _verify(net, model, temporary, size)
         verified = time.monotonic()
-    _summary(model, path, fidelity, (exported - start, verified - exported))
+    _summary(model, path, fidelity, (exported - start, verified - exported), notes)
     return model
 
 
@@ -331,12 +421,12 @@ def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, i
     from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
     from hc_deploy.evaluate.parity_images import parity_images
     from hc_deploy.export.diagnose import describe, divergences, worst
-    from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
+    from hc_deploy.export.untouched import Untouched
+    from hc_deploy.export.verify import OnnxUnderTest
     from hc_deploy.runtime import open_session
-    from hc_deploy.runtime.torch import TorchSession
 
-    module, spec = deployed_with_logits(net, model.spec)
-    reference = TorchSession(module, spec, name="torch")
+    spec = model.spec
+    reference = Untouched(net, spec)
     with OnnxUnderTest(model, path, open_session) as candidate:
         fidelity = measure_fidelity(reference, candidate, parity_images(spec, size=size))
         if fidelity.failures():
@@ -346,7 +436,9 @@ def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, i
     return fidelity
 
 
-def _summary(model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tuple[float, float]) -> None:
+def _summary(
+    model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tuple[float, float], notes: tuple[str, ...]
+) -> None:
     from collections import Counter
 
     spec = model.spec
@@ -357,6 +449,9 @@ def _summary(model: ExportedModel, path: Path, fidelity: Fidelity, seconds: tupl
     classes = f", {len(spec.classes)} classes" if spec.classes else ""
     print_line(f"  network   {spec.arch}: {spec.task}{classes}, level {spec.level}")
     print_line(f"  input     {spec.input}, batch {dims[0]}, {dims[1]} x {dims[2]}; outputs {', '.join(spec.outputs)}")
+    print_line(f"  fed       {spec.normalisation_text()}")
+    for note in notes:
+        print_line(f"  weights   {note}")
     print_line(f"  nodes     {len(model.proto.graph.node)}, of them custom: {shown}")
     print_line(f"  parity    {fidelity.summary()}")
     print_line(f"  time      {seconds[0]:.1f} s export, {seconds[1]:.1f} s verification")

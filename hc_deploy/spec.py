@@ -20,6 +20,8 @@ CHECKPOINTS = (".safetensors", ".pth", ".pt")
 
 Task = Literal["segmentation", "superpixels", "depth"]
 InputKind = Literal["uint8", "float"]
+Channels = Literal["rgb", "bgr", "gray"]
+Source = Literal["stated", "assumed"]
 Output = Literal["labels", "logits", "superpixels", "depth"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
@@ -31,6 +33,12 @@ OUTPUTS: dict[Task, tuple[Output, ...]] = {
     "depth": ("depth",),
 }
 """What a model of each task can give; the first is what it gives unless told otherwise."""
+CHANNELS: dict[Channels, int] = {"rgb": 3, "bgr": 3, "gray": 1}
+"""What the network is fed, and how many channels that has."""
+SCALES = (255.0, 1.0)
+"""What an image is divided by before mean and deviation are taken."""
+BYTE_CLASSES = 256
+"""Up to so many classes labels are uint8, with more int32 (TensorRT has no uint16)."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -46,7 +54,12 @@ class ModelSpec:
         outputs: graph outputs in order: `labels` uint8 [B,H,W], `logits` float32 [B,C,h,w] at the decoder's own
             resolution, `superpixels` int32 [B,H,W] ids, `depth` float32 [B,H,W] in metres.
         classes: one name a class. palette: one RGB triple a class.
-        mean, std: channel statistics in units of 1 (an image is divided by 255 first).
+        mean, std: one number a channel, in the order of `channels`: the network is fed (image / scale - mean) / std.
+        channels: order of the channels that the network is fed; `gray` is made of RGB by ITU-R 601.
+        scale: 255 or 1.
+        normalisation: whether mean, std, channels and scale were `stated`, or are ImageNet's and `assumed`.
+        threshold: of a segmentation whose network gives one channel, the probability (of its sigmoid) above which a
+            pixel is of the second class; None where the network gives a channel a class.
         batch, height, width: the fixed size, or None where the model takes any.
         level: hierarchical level (0: a plain network).
         options: the architecture's build options, as given.
@@ -58,8 +71,12 @@ class ModelSpec:
     task: Task = "segmentation"
     input: InputKind = "uint8"
     outputs: tuple[Output, ...] = ("labels",)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channels: Channels = "rgb"
+    scale: float = 255.0
+    normalisation: Source = "assumed"
+    threshold: float | None = None
     batch: int | None = None
     height: int | None = None
     width: int | None = None
@@ -68,10 +85,17 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.palette)
-        check_normalisation(self.mean, self.std)
+        check_normalisation(self.mean, self.std, self.channels, self.scale)
+        binary = self.task == "segmentation" and len(self.classes) == 2
         sides = (self.batch, self.height, self.width)
         for name, fine, expected in (
             ("arch", isinstance(self.arch, str), "a name"),
+            ("normalisation", self.normalisation in ("stated", "assumed"), "stated or assumed"),
+            (
+                "threshold",
+                self.threshold is None or (binary and _between(self.threshold)),
+                "None, or 0 to 1 of 2 classes",
+            ),
             ("task", self.task in OUTPUTS, f"one of {', '.join(OUTPUTS)}"),
             ("input", self.input in INPUT_KINDS, f"one of {', '.join(INPUT_KINDS)}"),
             ("outputs", bool(self.outputs) and set(self.outputs) <= set(OUTPUTS.get(self.task, ())), "the task's"),
@@ -89,7 +113,23 @@ class ModelSpec:
 
     def input_shape(self, *, batch: int, height: int, width: int) -> tuple[int, ...]:
         """The shape of the `image` input for frames of height x width."""
-        return (batch, height, width, 3) if self.input == "uint8" else (batch, 3, height, width)
+        return (batch, height, width, 3) if self.input == "uint8" else (batch, len(self.mean), height, width)
+
+    @property
+    def label_type(self) -> str:
+        """Element type of the output `labels`, as numpy names it."""
+        return "uint8" if len(self.classes) <= BYTE_CLASSES else "int32"
+
+    def normalisation_text(self) -> str:
+        """For people: what the network is fed."""
+        numbers = [", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std)]
+        image = f"{self.channels.upper()} / {self.scale:g}" if self.scale != 1 else self.channels.upper()
+        said = (
+            ""
+            if self.normalisation == "stated"
+            else " (assumed: ImageNet's; --mean, --std, --channels, --scale say otherwise)"
+        )
+        return f"({image} - [{numbers[0]}]) / [{numbers[1]}]{said}"
 
     def to_json(self) -> str:
         return json.dumps({"schema": SPEC_SCHEMA, **dataclasses.asdict(self)})
@@ -141,11 +181,23 @@ def check_classes(names: tuple[str, ...], palette: tuple[tuple[int, int, int], .
         )
 
 
-def check_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """DeployError unless both are three finite numbers, those of `std` positive."""
+def check_normalisation(mean: tuple[float, ...], std: tuple[float, ...], channels: str, scale: float) -> None:
+    """DeployError unless there is a finite number a channel in both, those of `std` positive, and a legal scale."""
+    count = CHANNELS.get(channels)  # type: ignore[call-overload]
+    if count is None or scale not in SCALES:
+        raise DeployError(
+            f"channels {channels!r} and scale {scale!r}"[:200],
+            expected=f"one of {', '.join(CHANNELS)}, and {' or '.join(f'{one:g}' for one in SCALES)}",
+        )
     numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (*mean, *std))
-    if len(mean) != 3 or len(std) != 3 or not numbers or min(std) <= 0:
-        raise DeployError(f"mean {mean} and std {std}", expected="three finite numbers each, std above 0")
+    if len(mean) != count or len(std) != count or not numbers or min(std) <= 0:
+        raise DeployError(
+            f"mean {mean} and std {std}"[:200], expected=f"{count} finite numbers each for {channels}, std above 0"
+        )
+
+
+def _between(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
 
 
 def _whole(value: object, least: int) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 
 from hc_deploy.cluster_options import Assignment, Border, Similarity
 from hc_deploy.errors import UsageError
+from hc_deploy.export.networks import Deployment
 from hc_deploy.ops import ClusterOptions
 from models.checks import whole_number
 from models.clustering import HierarchicalClustering
@@ -83,7 +84,7 @@ def _branch(in_channels: int, channels: int, dilation: int, kernel: int = 1) -> 
 class DORN(nn.Module):
     """Backbone of output stride 8 -> scene understanding -> ordinal regression (Fig. 2 of DORN)."""
 
-    task: Literal["depth"] = "depth"
+    __hc_deploy__ = Deployment("depth")
 
     def __init__(self, backbone: ResNet, sid: SpacingIncreasing) -> None:
         super().__init__()
@@ -129,6 +130,10 @@ class HCDORN(DORN):
     def __init__(self, backbone: ResNet, sid: SpacingIncreasing, clustering: HierarchicalClustering) -> None:
         super().__init__(backbone, sid)
         self.clustering = clustering
+
+    @property
+    def __hc_deploy__(self) -> Deployment:  # type: ignore[override]
+        return Deployment("depth", self.level)
 
     @property
     def level(self) -> int:

@@ -1,98 +1,214 @@
-"""Names, factories and checkpoints -> a network in eval mode, ready to be exported or run."""
+"""Names, factories and checkpoints -> a network in eval mode, ready to be exported or run.
+
+A factory, `package.module:factory`, is code that is run: it only ever comes from the user. What a file says of its
+architecture is a name of the registry or nothing.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from hc_deploy.classes import ClassSet, numbered_classes
+from hc_deploy.classes import BINARY, ClassSet, numbered_classes
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, read_checkpoint
 from hc_deploy.export.families import recognise
-from hc_deploy.spec import OUTPUTS, ModelSpec, Task
+from hc_deploy.export.networks import deployment_of, logits_of
+from hc_deploy.export.states import require_finite
+from hc_deploy.spec import CHANNELS, OUTPUTS, Channels, ModelSpec
 from models.registry import build, names
 from models.weights_from import translate
 
-PROBE_SIZE = 64
+PROBE_SIZE = (64, 64)
+"""Of networks of the registry, which take any size."""
+MOST_CLASSES = 65536
+MOST_TIMES, FREE_VALUES = 4, 2**24
+"""So many times a checkpoint's values, and 64 MB, a network may be before it is refused unbuilt."""
+THRESHOLD = 0.5
 NO_CLASSES = ClassSet((), ())
-METHODS: dict[Task, str] = {"segmentation": "forward", "superpixels": "superpixels", "depth": "depth"}
-CLUSTERS = "forward_with_clusters"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of a network that its file may not say; None: not said.
+
+    Attributes:
+        mean, std, channels, scale: the normalisation. classes: names and colours. threshold: of a binary network.
+        size: (height, width) that a user's own network is asked its logits at.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: Channels | None = None
+    scale: float | None = None
+    classes: ClassSet | None = None
+    threshold: float | None = None
+    size: tuple[int, int] = PROBE_SIZE
+
+    @property
+    def normalisation(self) -> bool:
+        """Whether anything of it was said."""
+        return any(value is not None for value in (self.mean, self.std, self.channels, self.scale))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in eval mode and its spec (sizes and outputs still at their defaults). `notes`: what was chosen on the
+    way, for people."""
+
+    net: nn.Module
+    spec: ModelSpec
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        """`net, spec = load_network(...)`."""
+        return iter((self.net, self.spec))
 
 
 def load_network(
-    path: Path, *, arch: str | None = None, options: dict[str, Any] | None = None, weights_from: str | None = None
-) -> tuple[nn.Module, ModelSpec]:
-    """The network that `path` holds, and its spec (sizes and outputs still at their defaults).
+    path: Path,
+    *,
+    arch: str | None = None,
+    options: dict[str, Any] | None = None,
+    weights_from: str | None = None,
+    state_key: str | None = None,
+    ignore_keys: Sequence[str] = (),
+    asked: Asked | None = None,
+) -> Loaded:
+    """The network that `path` holds.
 
     Args:
-        path: a checkpoint. arch, options: what to build where the file does not say, or in place of what it says.
+        path: a checkpoint. arch, options: what to build where the file does not say, or in place of what it says; a
+            factory too, which must not come out of a file.
         weights_from: whose names the file has (`hc_deploy.export.families.FAMILIES`, or `auto`); None: ours.
+        state_key, ignore_keys: see `find_state` and `load_state`.
 
     Raises:
         DeployError: the checkpoint is unusable or does not fit. UsageError: no architecture is known.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, state_key=state_key)
     if weights_from is not None:
         checkpoint = translate(checkpoint, weights_from, arch=arch, options=options or {})
-    arch = arch or checkpoint.info.arch
+    said = checkpoint.info.arch
     if arch is None:
+        _require_known(checkpoint)
+        arch = said
+    assert arch is not None
+    kept = checkpoint.info.options if arch == said else {}
+    given = {**kept, **(options or {})}
+    if arch in names():
+        _require_fit(arch, given, checkpoint)
+    loaded = new_network(arch, given, checkpoint.info, asked=asked, finite=False)
+    notes = load_state(loaded.net, checkpoint, arch=arch, ignore_keys=ignore_keys)
+    return replace(loaded, notes=(*checkpoint.notes, *notes, *loaded.notes))
+
+
+def _require_known(checkpoint: Checkpoint) -> None:
+    """The file's own word must be a name of the registry: text out of a file never decides what is imported."""
+    legal = "one of " + ", ".join(names())
+    if checkpoint.info.arch is None:
         found = recognise(checkpoint.state)
         chosen = f"{found.arch} --weights-from {found.family}" if found and found.arch else "NAME"
         raise UsageError(
-            f"{path} does not say which architecture it is of",
-            expected="--arch NAME, one of " + ", ".join(names()),
-            mend=f"python export.py {path} --arch {chosen} -o DIR",
+            f"{checkpoint.path} does not say which architecture it is of", expected=f"--arch NAME, {legal}",
+            mend=f"python export.py CHECKPOINT --arch {chosen} -o DIR",
+        )  # fmt: skip
+    if checkpoint.info.arch not in names():
+        raise DeployError(
+            f"{checkpoint.path} says to be of an architecture that is not one of this project's",
+            expected=f"{legal}; your own network is named on the command line alone",
+            mend="python export.py CHECKPOINT --arch package.module:factory -o DIR, for a factory that you trust",
         )
-    kept = checkpoint.info.options if arch == checkpoint.info.arch else {}
-    net, spec = new_network(arch, {**kept, **(options or {})}, checkpoint.info)
-    load_state(net, checkpoint, arch=arch)
-    return net, spec
+
+
+def _require_fit(arch: str, options: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Compare sizes before anything of the size that the options ask for is allocated."""
+    with torch.device("meta"):
+        wanted = sum(tensor.numel() for tensor in build(arch, **options).state_dict().values())
+    held = sum(tensor.numel() for tensor in checkpoint.state.values())
+    if wanted > MOST_TIMES * held + FREE_VALUES:
+        raise DeployError(
+            f"{checkpoint.path} holds {held} values, {arch} with these options {wanted}",
+            expected="options that fit the checkpoint",
+        )
 
 
 def new_network(
-    arch: str, options: dict[str, Any], info: CheckpointInfo | None = None, *, seed: int = 0
-) -> tuple[nn.Module, ModelSpec]:
-    """A network with seeded random weights, and its spec.
+    arch: str,
+    options: dict[str, Any],
+    info: CheckpointInfo | None = None,
+    *,
+    asked: Asked | None = None,
+    seed: int = 0,
+    finite: bool = True,
+) -> Loaded:
+    """A network with its own first weights: seeded random ones of the registry, whatever a factory gives.
 
     Args:
         arch: a name of `models.names()`, or `package.module:factory`, a callable that takes `options` as keywords and
-            gives a module [B,3,H,W] -> [B,C,h,w].
-        info: class names, palette and normalisation to use where they fit the network.
+            gives a module [B,3,H,W] -> logits. What it gives is put in eval mode, nothing else of it is changed.
+        info: what a checkpoint says of classes and normalisation. asked: what the user says, which counts more.
+        finite: refuse weights that are no numbers (loading a checkpoint checks its own).
     """
+    asked, info = asked or Asked(), info or CheckpointInfo()
     torch.manual_seed(seed)
-    net = (_from_factory(arch, options) if ":" in arch else build(arch, **options)).eval()
-    task = _checked_task(net, arch)
-    info = info or CheckpointInfo()
-    classes = _fitting_classes(info, _count_classes(net, arch)) if task == "segmentation" else NO_CLASSES
+    own = ":" not in arch
+    net = build(arch, **options) if own else _from_factory(arch, options)
+    net.eval()  # a network's own train() may return nothing
+    if finite:
+        require_finite(net.state_dict(), source=arch)
+    deployment = deployment_of(net, arch)
+    size = PROBE_SIZE if own else asked.size
+    channels, count = asked.channels or info.channels, 0
+    if deployment.task == "segmentation":
+        channels, count = _probe(net, arch, size, asked, info)
     spec = ModelSpec(
         arch=arch,
-        classes=classes.names,
-        palette=classes.palette,
-        task=task,
-        outputs=OUTPUTS[task][:1],
-        mean=info.mean,
-        std=info.std,
-        level=getattr(net, "level", 0),
+        classes=NO_CLASSES.names,
+        palette=NO_CLASSES.palette,
+        task=deployment.task,
+        outputs=OUTPUTS[deployment.task][:1],
+        level=deployment.level,
         options=options,
+        **_normalisation(asked, info, channels),
     )
-    return net, spec
+    if deployment.task != "segmentation":
+        return Loaded(net, spec)
+    binary = count == 1
+    if asked.threshold is not None and not binary:
+        raise UsageError(f"--threshold, but {arch} gives {count} channels", expected="a network that gives one")
+    classes = _classes(asked, info, 2 if binary else count, BINARY if binary else numbered_classes(count))
+    threshold = (asked.threshold or THRESHOLD) if binary else None
+    notes = (f"one output channel: two classes, the second above probability {threshold:g}",) if binary else ()
+    return Loaded(net, replace(spec, classes=classes.names, palette=classes.palette, threshold=threshold), notes)
 
 
-def _checked_task(net: nn.Module, arch: str) -> Task:
-    """The network's task, where it has what that task needs."""
-    task, level = getattr(net, "task", "segmentation"), getattr(net, "level", 0)
-    if task not in METHODS or not callable(getattr(net, METHODS[task], None)):
+def _normalisation(asked: Asked, info: CheckpointInfo, channels: Channels) -> dict[str, Any]:
+    """Fields of the spec: what the user says, else the file, else ImageNet's."""
+    count = CHANNELS[channels]
+    usual: dict[str, Any] = {"mean": info.mean, "std": info.std, "scale": info.scale}
+    if len(info.mean) != count:
+        usual |= {"mean": None, "std": None}
+    elif channels != info.channels and asked.mean is None and asked.std is None:
+        # The statistics are those of the channels by name; the network is fed them in its own order.
+        usual |= {"mean": tuple(reversed(info.mean)), "std": tuple(reversed(info.std))}
+    fields = {name: getattr(asked, name) if getattr(asked, name) is not None else usual[name] for name in usual}
+    if fields["mean"] is None or fields["std"] is None:
         raise UsageError(
-            f"{arch} has the task {task!r}", expected=", ".join(f"{t} (method {m})" for t, m in METHODS.items())
+            f"a network of {count} channel, and no --mean and --std for it",
+            expected=f"--mean and --std of {count} number, as it was trained (gray images have no usual ones)",
         )
-    if not isinstance(level, int) or (level > 0 and task == "segmentation" and not hasattr(net, CLUSTERS)):
-        raise UsageError(f"{arch} has the level {level!r}", expected=f"a whole number, with the method {CLUSTERS}")
-    return task
+    if asked.scale == 1 and (asked.mean is None or asked.std is None):
+        raise UsageError("--scale 1 without --mean and --std", expected="both, in units of 0 to 255")
+    stated = asked.normalisation or info.stated
+    return {**fields, "channels": channels, "normalisation": "stated" if stated else "assumed"}
 
 
 def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
@@ -113,19 +229,48 @@ def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
     return net
 
 
-def _count_classes(net: nn.Module, arch: str) -> int:
+def _probe(
+    net: nn.Module, arch: str, size: tuple[int, int], asked: Asked, info: CheckpointInfo
+) -> tuple[Channels, int]:
+    """The channels that the network is fed and that it gives, by asking it once at `size`."""
+    wanted: Channels = asked.channels or info.channels
+    given = _logit_channels(net, CHANNELS[wanted], size)
+    if isinstance(given, int):
+        return wanted, given
+    others = {count: _logit_channels(net, count, size) for count in (1, 2, 3, 4) if count != CHANNELS[wanted]}
+    taken = [count for count, answer in others.items() if isinstance(answer, int)]
+    if taken == [1] and asked.channels is None:
+        gray = others[1]
+        assert isinstance(gray, int)
+        return "gray", gray
+    takes = f"; it takes {' or '.join(map(str, taken))} channels" if taken else ""
+    raise DeployError(
+        f"{arch} fails on a float image [1,{CHANNELS[wanted]},{size[0]},{size[1]}]: {given}{takes}",
+        expected="logits [1,C,h,w] of an image of 3 channels (RGB, BGR) or 1 (gray), at this --size",
+        mend="--channels gray, or another --size" if 1 in taken or not taken else None,
+    )
+
+
+def _logit_channels(net: nn.Module, channels: int, size: tuple[int, int]) -> int | str:
+    """How many channels the logits have; in words where there are none."""
     try:
         with torch.no_grad():
-            logits = net(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+            logits = logits_of(net(torch.zeros(1, channels, *size)))
     except Exception as error:  # a user's network may raise anything
-        raise DeployError(
-            f"{arch} fails on a float image [1,3,{PROBE_SIZE},{PROBE_SIZE}]: {error}", expected="logits [1,C,h,w]"
-        ) from error
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 4 or not 1 <= logits.shape[1] <= 255:
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise DeployError(f"{arch} gives {shape}", expected="logits [B,C,h,w] with 1 to 255 classes")
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not 1 <= logits.shape[1] <= MOST_CLASSES or not logits.is_floating_point():
+        return f"it gives {list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
     return int(logits.shape[1])
 
 
-def _fitting_classes(info: CheckpointInfo, count: int) -> ClassSet:
-    return ClassSet(info.classes, info.palette) if len(info.classes) == count else numbered_classes(count)
+def _classes(asked: Asked, info: CheckpointInfo, count: int, unnamed: ClassSet) -> ClassSet:
+    """What the user says, else the file, where they fit, else `unnamed`: a number of classes names none."""
+    if asked.classes is not None:
+        if len(asked.classes.names) != count:
+            raise UsageError(
+                f"--classes-from names {len(asked.classes.names)} classes", expected=f"{count}, as the network gives"
+            )
+        return asked.classes
+    if len(info.classes) == count:
+        return ClassSet(info.classes, info.palette)
+    return unnamed

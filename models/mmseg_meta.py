@@ -7,11 +7,8 @@ of them carry as text tells them apart.
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hc_deploy.classes import ClassSet, numbered_classes
 from hc_deploy.errors import DeployError
@@ -41,18 +38,6 @@ SETTINGS: dict[str, Settings] = {
     "fpn": _settings(strides="1 2 2 2", dilations=("1 1 1 1",)),
 }
 """Architecture -> the values its settings may have for our network to be the same."""
-NORMALISATION = {"mean": "123.675 116.28 103.53", "std": "58.395 57.12 57.375"}
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """The `meta` of a `.pth` whose tensors have been read before; empty where it has none. No tensor is read again."""
-    if path.suffix not in (".pth", ".pt"):
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        content = torch.load(path, map_location="meta", weights_only=True)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    return meta if isinstance(meta, dict) else {}
 
 
 def class_set(meta: dict[str, Any]) -> ClassSet:
@@ -84,13 +69,34 @@ def options_of(meta: dict[str, Any], *, architecture: str, path: Path) -> dict[s
     for setting, allowed in SETTINGS[architecture].items():
         for value in sorted(_values(text, setting) - allowed):
             _refuse(path, f"{setting}={value}", architecture, " or ".join(sorted(allowed)))
-    for setting, wanted in NORMALISATION.items():
-        for value in sorted(value for value in _values(text, setting) if value.count(" ") == 2 and value != wanted):
-            _refuse(path, f"{setting}={value}", architecture, wanted)
     aligned = _values(text, "align_corners")
     if aligned == {"True", "False"}:
         _refuse(path, "align_corners both True and False", architecture, "one of the two")
     return {"align_corners": True} if aligned == {"True"} else {}
+
+
+def normalisation_of(meta: dict[str, Any], *, path: Path) -> dict[str, Any]:
+    """`mean`, `std` and `channels` of the preprocessing that the configuration states; empty where it has none.
+
+    1.x has them in the data preprocessor (`bgr_to_rgb`), 0.x in `img_norm_cfg` (`to_rgb`); in units of 0 to 255, in the
+    order that the network is fed.
+
+    Raises:
+        DeployError: it states several that differ.
+    """
+    text = meta.get("config") or meta.get("cfg")
+    if not isinstance(text, str):
+        return {}
+    means, stds = (sorted(value for value in _values(text, name) if value.count(" ") == 2) for name in ("mean", "std"))
+    if not means and not stds:
+        return {}
+    flipped = _values(text, "bgr_to_rgb") | _values(text, "to_rgb")
+    if len(means) != 1 or len(stds) != 1 or len(flipped) > 1:
+        _refuse(path, f"several normalisations: {', '.join(means + stds)}", "one network", "one mean, std and order")
+    mean, std = (tuple(float(number) / 255 for number in value.split()) for value in (means[0], stds[0]))
+    # Where it says nothing of the order: 1.x keeps BGR as it was read, 0.x turns to RGB.
+    bgr = flipped == {"False"} or (not flipped and "data_preprocessor" in text)
+    return {"mean": mean, "std": std, "channels": "bgr" if bgr else "rgb", "stated": True}
 
 
 def _values(text: str, setting: str) -> set[str]:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hc_deploy.export.networks import Deployment
 from models.clustering import Cluster, HierarchicalClustering
 from models.fpn import PYRAMID_STAGES, bilinear
 from models.resnet import ResNet
@@ -25,7 +26,7 @@ class SegmentationNet(nn.Module):
         aux: auxiliary head on conv4_x for training (PSPNet's auxiliary loss, section 4.1), or None.
     """
 
-    task = "segmentation"
+    __hc_deploy__ = Deployment()
 
     def __init__(self, backbone: ResNet, head: nn.Module, *, aux: nn.Module | None = None) -> None:
         super().__init__()
@@ -61,6 +62,10 @@ class HCSegmentationNet(SegmentationNet):
     ) -> None:
         super().__init__(backbone, head, aux=aux)
         self.clustering = clustering
+
+    @property
+    def __hc_deploy__(self) -> Deployment:  # type: ignore[override]
+        return Deployment(level=self.level)
 
     @property
     def level(self) -> int:

@@ -5,7 +5,7 @@ Both are a shallow encoder-decoder that makes 20 features a pixel, and different
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import nn
 
 from hc_deploy.cluster_options import Assignment, Border, Similarity
 from hc_deploy.errors import UsageError
+from hc_deploy.export.networks import Deployment
 from hc_deploy.ops import ClusterOptions, hc_upsample
 from models.checks import whole_number
 from models.clustering import Cluster, Embedding
@@ -120,7 +121,7 @@ class SSN(nn.Module):
         grid: (nh, nw) cells, see `models.slic.grid_shape`. iterations: v of Algorithm 1; free to change after training.
     """
 
-    task: Literal["superpixels"] = "superpixels"
+    __hc_deploy__ = Deployment("superpixels")
 
     def __init__(self, features: SSNFeatures, *, grid: tuple[int, int], iterations: int) -> None:
         super().__init__()
@@ -160,6 +161,7 @@ class HCSSN(SSN):
 
     level = 2
     """Hierarchical level: both poolings are clustered."""
+    __hc_deploy__ = Deployment("superpixels", level)
 
 
 def ssn(

@@ -24,6 +24,7 @@ from hc_deploy.export.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from hc_deploy.export.networks import deployment_of
 from hc_deploy.files import make_folder
 from hc_deploy.ops import hc_argmax
 from models.dataset import Frames, batches, normalised, rendered_streets
@@ -132,13 +133,17 @@ def train_network(
     scores = validate(net, held_out, CLASSES)
     minutes = round((time.monotonic() - start) / 60, 1)
     training = {**asdict(recipe), **scores, "minutes": minutes, "torch": torch.__version__, "numpy": np.__version__}
-    save_checkpoint(output, net, CheckpointInfo(arch=name, options=options, training=training))
+    info = CheckpointInfo(
+        arch=name, options=options, classes=CITYSCAPES.names, palette=CITYSCAPES.palette, training=training
+    )
+    save_checkpoint(output, net, info)
     return training
 
 
 def _check_trainable(name: str, net: nn.Module, options: dict[str, Any], recipe: Recipe) -> None:
-    if getattr(net, "task", "segmentation") != "segmentation":
-        raise UsageError(f"{name} is for {net.task}", expected="a segmentation network: the scenes have class labels")
+    task = deployment_of(net, name).task
+    if task != "segmentation":
+        raise UsageError(f"{name} is for {task}", expected="a segmentation network: the scenes have class labels")
     if options.get("classes", CLASSES) != CLASSES:
         raise UsageError(f"classes={options['classes']}", expected=f"{CLASSES}, those of the rendered scenes")
     if options.get("assignment", "soft") != "soft":

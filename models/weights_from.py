@@ -6,6 +6,7 @@ our network that computes the same leaves, with the build options that make it t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,21 +14,16 @@ import torch
 import typer
 from torch import nn
 
-from hc_deploy.classes import CITYSCAPES, ClassSet
 from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, read_checkpoint, save_checkpoint
-from hc_deploy.export.families import BACKBONE, FAMILIES, Recognised, recognise, strip_parallel
+from hc_deploy.export.families import BACKBONE, FAMILIES, Recognised, recognise, unwrapped
 from models.foreign_keys import KEYS, OPTIONS, renamed
-from models.mmseg_meta import class_set, options_of, read_meta
+from models.mmseg_meta import class_set, normalisation_of, options_of
 from models.resnet import ResNet
 
 AUTO = "auto"
 LEGAL = ", ".join([*FAMILIES, AUTO])
-VOC_NAMES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
-)  # fmt: skip
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -59,17 +55,22 @@ def translate(checkpoint: Checkpoint, family: str, *, arch: str | None, options:
     state = _renamed_state(checkpoint, family, architecture)
     if not options.get("aux"):
         state = {name: tensor for name, tensor in state.items() if not name.startswith("aux.")}
-    meta = read_meta(path) if family == "mmseg" else {}
-    said = options_of(meta, architecture=architecture, path=path) if family == "mmseg" else {}
-    classes = _classes(family, meta, state)
+    meta = checkpoint.meta if family == "mmseg" else {}
+    classes = class_set(meta)
     info = CheckpointInfo(
         arch=arch,
-        options={**_options_from_shapes(family, state), **OPTIONS[family], **said},
+        options={
+            **_options_from_shapes(family, state),
+            **OPTIONS[family],
+            **options_of(meta, architecture=architecture, path=path),
+        },
         classes=classes.names,
         palette=classes.palette,
+        # Releases of torchvision and semseg take RGB by ImageNet's statistics, and their files do not say otherwise.
+        **normalisation_of(meta, path=path),
         training={"weights_from": family, "file": path.name},
     )
-    return Checkpoint(path, info, state)
+    return replace(checkpoint, info=info, state=state)
 
 
 def _recognised(checkpoint: Checkpoint, family: str) -> Recognised | None:
@@ -123,8 +124,9 @@ def _refuse_architecture(path: Path, family: str, arch: str) -> None:
 def _renamed_state(checkpoint: Checkpoint, family: str, architecture: str) -> dict[str, torch.Tensor]:
     rules = KEYS[family, architecture]
     state: dict[str, torch.Tensor] = {}
-    for name, tensor in zip(strip_parallel(checkpoint.state), checkpoint.state.values(), strict=True):
-        ours = renamed(name, rules)
+    plain = unwrapped(checkpoint.state)
+    for name, tensor in checkpoint.state.items():
+        ours = renamed(plain[name], rules)
         if ours is not None:
             state[ours] = tensor
     return state
@@ -141,23 +143,6 @@ def _options_from_shapes(family: str, state: dict[str, torch.Tensor]) -> dict[st
     if family == "mmseg" and "backbone.deep_stem.0.weight" in state:
         options["stem"] = "deep"
     return options
-
-
-def _classes(family: str, meta: dict[str, Any], state: dict[str, torch.Tensor]) -> ClassSet:
-    """The file's own names; else those of the data set a release of so many classes is of; else none (numbered)."""
-    classifier = state.get("head.classify.weight")
-    count = classifier.shape[0] if classifier is not None and classifier.ndim else 0
-    if family == "mmseg":
-        return class_set(meta)
-    if count == len(VOC_NAMES):
-        return ClassSet(VOC_NAMES, tuple(_voc_colour(index) for index in range(count)))
-    return CITYSCAPES if family == "semseg" else ClassSet((), ())
-
-
-def _voc_colour(index: int) -> tuple[int, int, int]:
-    """PASCAL VOC's colour map: bit 3k + c of the class is bit 7 - k of channel c."""
-    red, green, blue = (sum((index >> (3 * k + c) & 1) << (7 - k) for k in range(3)) for c in range(3))
-    return red, green, blue
 
 
 def load_backbone(checkpoint: Checkpoint, found: Recognised) -> nn.Module:
@@ -198,7 +183,10 @@ def main(
         return
     net, spec = load_network(file, arch=arch, options=option_pairs(option or []), weights_from=weights_from)
     training = {"weights_from": found.family if found else weights_from, "file": file.name}
-    info = CheckpointInfo(spec.arch, spec.options, spec.classes, spec.palette, spec.mean, spec.std, training)
+    info = CheckpointInfo(
+        arch=spec.arch, options=spec.options, classes=spec.classes, palette=spec.palette, mean=spec.mean, std=spec.std,
+        channels=spec.channels, scale=spec.scale, training=training,
+    )  # fmt: skip
     save_checkpoint(output, net, info)
     print_line(f"{output}: {spec.arch}, {len(spec.classes)} classes, {spec.options}")
     print_line(f"next: python export.py {output} -o DIR")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hc_deploy.normalise import normalise
 from hc_deploy.spec import ModelSpec
 
 IMAGES = 3
@@ -22,11 +23,7 @@ def parity_images(spec: ModelSpec, *, size: tuple[int, int], seed: int = 0) -> I
         width = spec.width or max(1, size[1] - OFFSET[1] * (index == 1))
         batch = spec.batch or 1 + index % 2
         pictures = np.stack([picture(rng, height, width) for _ in range(batch)])
-        if spec.input == "uint8":
-            yield pictures
-        else:
-            scaled = (pictures / 255 - np.asarray(spec.mean)) / np.asarray(spec.std)
-            yield np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+        yield pictures if spec.input == "uint8" else normalise(pictures, spec)
 
 
 def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -1,14 +1,12 @@
-"""Checkpoints: safetensors with our metadata, or a `.pth` state dict. A file enters, a checked state dict leaves.
+"""Checkpoints: safetensors with our metadata, or what torch.save wrote. A file enters, a checked state dict leaves.
 
-A `.pth` is read with `weights_only=True`: a pickle that carries code is refused, never run.
+What a file is, its content decides, not its name. Nothing that a file names is imported or run (`pickles.py`).
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import warnings
-import zipfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,24 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from hc_deploy.classes import CITYSCAPES
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.export.pickles import Refused, read_pickle
+from hc_deploy.export.states import find_state, ignored, match_names, require_finite
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     METADATA_KEY,
+    Channels,
     check_classes,
     check_normalisation,
     sequence,
 )
+from hc_deploy.strict_json import Mismatch, parse
 
 CHECKPOINT_SCHEMA = 1
-KINDS = ".safetensors, .pth or .pt"
-WHAT = f"a checkpoint ({KINDS})"
+MOST_SHARDS = 1000
+WHAT = "a checkpoint: safetensors, or what torch.save wrote (.pth, .pt, .ckpt, .bin, ...)"
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,26 @@ class CheckpointInfo:
 
     Attributes:
         arch: name for `models.build`, or None when the file does not say (a plain `.pth`).
-        options: build options. classes, palette: one name and one RGB triple a class.
-        mean, std: normalisation the network was trained with, in units of 1.
+        options: build options. classes, palette: one name and one RGB triple a class; empty when it does not say.
+        mean, std, channels, scale: the normalisation it was trained with (see `ModelSpec`). stated: whether the file
+            says so; else they are ImageNet's, and assumed.
         training: free-form record of how it was trained and what it scored.
     """
 
     arch: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...] = CITYSCAPES.names
-    palette: tuple[tuple[int, int, int], ...] = CITYSCAPES.palette
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channels: Channels = "rgb"
+    scale: float = 255.0
+    stated: bool = False
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.palette)
-        check_normalisation(self.mean, self.std)
+        check_normalisation(self.mean, self.std, self.channels, self.scale)
         if not isinstance(self.arch, str | None) or not all(isinstance(d, dict) for d in (self.options, self.training)):
             raise DeployError(
                 "checkpoint metadata of a wrong kind", expected="arch: a name; options, training: objects"
@@ -65,11 +70,14 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict and what the file says of it."""
+    """A state dict and what the file says of it. `notes`: what was chosen or set aside on the way, for people; `meta`:
+    what stands beside the weights under the name `meta` (mmsegmentation), as plain containers."""
 
     path: Path
     info: CheckpointInfo
     state: dict[str, torch.Tensor]
+    notes: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 def check_checkpoint_name(path: Path) -> None:
@@ -88,18 +96,29 @@ def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None
     write_bytes(path, safetensors.torch.save(state, metadata=metadata))
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, state_key: str | None = None) -> Checkpoint:
     """Read a checkpoint of any supported kind.
 
+    Args:
+        path: the file; of sharded safetensors the index. state_key: which of several state dicts (`find_state`).
+
     Raises:
-        DeployError: missing, truncated, of another kind, or a pickle that carries code.
+        DeployError: missing, truncated, or of another kind. UsageError: `state_key` is not in it.
     """
     require_file(path, what=WHAT)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in (".pth", ".pt"):
-        return _read_pickle(path)
-    raise DeployError(f"{path}: unknown kind of checkpoint '{path.suffix}'", expected=KINDS)
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.lstrip()[:1] == b"{" and start[8:9] != b"{":
+        return _only_one(read_shards(path), state_key)
+    if start[8:9] == b"{" or path.suffix == ".safetensors":
+        return _only_one(_read_safetensors(path), state_key)
+    return _read_pickle(path, start, state_key)
+
+
+def _only_one(checkpoint: Checkpoint, state_key: str | None) -> Checkpoint:
+    if state_key is not None:
+        raise UsageError(f"--state-key {state_key}", expected="none: safetensors hold one state dict")
+    return checkpoint
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -116,6 +135,32 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, parse_info(metadata, source=str(path)), state)
 
 
+def read_shards(path: Path) -> Checkpoint:
+    """Sharded safetensors by their index: {"weight_map": {name: file beside the index}}.
+
+    Raises:
+        DeployError: the file is no such index, or a shard is missing, elsewhere, or lacks a tensor.
+    """
+    what = "the index of sharded safetensors (model.safetensors.index.json)"
+    try:
+        weights = parse(path.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(weights.values()))
+    except (Mismatch, OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        raise DeployError(f"{path} is JSON or text, but no checkpoint", expected=what) from None
+    if len(files) > MOST_SHARDS or not all(isinstance(name, str) and name == Path(name).name for name in files):
+        raise DeployError(f"{path} names files that do not lie beside it", expected=what)
+    state: dict[str, torch.Tensor] = {}
+    info = CheckpointInfo()
+    for name in files:
+        shard = _read_safetensors(require_file(path.parent / name, what=f"a shard that {path.name} names"))
+        info = shard.info if shard.info.stated else info
+        state |= {key: tensor for key, tensor in shard.state.items() if weights.get(key) == name}
+    lost = sorted(set(weights) - set(state))
+    if lost:
+        raise DeployError(f"{path}: its files lack {_shorten(lost)}", expected="all tensors that the index names")
+    return Checkpoint(path, info, state, (f"{len(files)} shards",))
+
+
 def parse_info(metadata: dict[str, str], *, source: str) -> CheckpointInfo:
     """CheckpointInfo from a safetensors header's metadata; defaults where the file carries none of ours."""
     if METADATA_KEY not in metadata:
@@ -128,7 +173,7 @@ def parse_info(metadata: dict[str, str], *, source: str) -> CheckpointInfo:
         for name in ("classes", "mean", "std"):
             fields[name] = sequence(fields[name])
         fields["palette"] = tuple(sequence(colour) for colour in sequence(fields["palette"]))
-        return CheckpointInfo(**fields)
+        return CheckpointInfo(**{**fields, "stated": True})
     except (ValueError, KeyError, TypeError, AttributeError, DeployError) as error:
         raise DeployError(
             f"{source}: its '{METADATA_KEY}' metadata cannot be read ({error})",
@@ -136,62 +181,88 @@ def parse_info(metadata: dict[str, str], *, source: str) -> CheckpointInfo:
         ) from None
 
 
-def _read_pickle(path: Path) -> Checkpoint:
+def _read_pickle(path: Path, start: bytes, state_key: str | None) -> Checkpoint:
+    for magic, kind, mend in FOREIGN:
+        if start.startswith(magic):
+            raise DeployError(f"{path} is {kind}", expected=WHAT, mend=mend)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols, which its user did not choose
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = zipfile.is_zipfile(path) or "weights_only" in str(error).lower()
-        reason = "it holds more than tensors, and code in it would run" if code else "it is not a torch checkpoint"
-        raise DeployError(
-            f"{path} was refused: {reason}",
-            expected="a state dict of tensors only",
-            mend="save it again with torch.save(model.state_dict(), PATH), or as safetensors",
-        ) from None
-    except Exception as error:  # on bytes that are no pickle, the unpickler fails in any way there is
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DeployError(
-            f"{path} is not a whole torch checkpoint ({reason})",
-            expected="the file as it was written",
-            mend="copy or download it again",
-        ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
-    ):
-        raise DeployError(f"{path} holds no state dict", expected="a dict of parameter names and tensors")
-    return Checkpoint(path, CheckpointInfo(), content)
+        content = read_pickle(path)
+    except Refused as error:
+        mend = TORCHSCRIPT if "TorchScript" in str(error) else "copy or download it again, or save it as safetensors"
+        raise DeployError(f"{path} was refused: {error}", expected=WHAT, mend=mend) from None
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}", expected=WHAT) from None
+    found = find_state(content, key=state_key, source=str(path))
+    notes = []
+    if found.key or found.others:
+        beside = f" (also there: {', '.join(map(str, found.others[:6]))}; --state-key chooses)" if found.others else ""
+        notes.append(f"taken from '{found.key}'{beside}" if found.key else f"taken from the top{beside}")
+    if found.aside:
+        names = ", ".join(found.aside[:6]) + (", ..." if len(found.aside) > 6 else "")
+        notes.append(f"{len(found.aside)} entries that are no tensors set aside: {names}")
+    meta = content.get("meta") if isinstance(content, dict) else None
+    return Checkpoint(path, CheckpointInfo(), found.state, tuple(notes), meta if isinstance(meta, dict) else {})
 
 
-def load_state(module: nn.Module, checkpoint: Checkpoint, *, arch: str) -> None:
-    """Load `checkpoint` into `module`, all of it or nothing.
+TORCHSCRIPT = "in Python: torch.save(torch.jit.load(FILE).state_dict(), OUT); export that with --arch"
+FOREIGN = (
+    (b"\x1f\x8b", "a gzip file", "gunzip it first"),
+    (b"Rar!", "a rar archive", "unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"BZh", "a bzip2 file", "unpack it first"),
+    (b"\xfd7zXZ", "an xz file", "unpack it first"),
+    (b"\x89HDF", "an HDF5 file (Keras)", "weights of PyTorch are wanted"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "git lfs pull"),
+    (b"<!DOCTYPE", "a web page, not the file that it offers", "download the file itself"),
+    (b"<html", "a web page, not the file that it offers", "download the file itself"),
+)
+"""First bytes of what is taken for a checkpoint, what it is, and the way out."""
+
+
+def load_state(module: nn.Module, checkpoint: Checkpoint, *, arch: str, ignore_keys: Collection[str] = ()) -> list[str]:
+    """Load `checkpoint` into `module`, all of it or nothing; what was done to the names, for people.
+
+    Prefixes and wrappers' parts around the network's names are stripped (`states.match_names`). Missing parameters
+    always refuse; unexpected ones do unless a pattern of `ignore_keys` takes them.
 
     Raises:
-        DeployError: parameters are missing, unexpected or of another shape; each is listed.
+        DeployError: parameters are missing, unexpected, of another shape or kind (each is listed), or no numbers.
+        UsageError: a pattern that fits nothing.
     """
     own = module.state_dict()
+    names = match_names(checkpoint.state, own)
+    state = {names.renamed[name]: tensor for name, tensor in checkpoint.state.items()}
     optional = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = sorted(set(own) - set(checkpoint.state) - optional)
-    unexpected = sorted(set(checkpoint.state) - set(own))
-    misshaped = [
-        f"{name} {tuple(checkpoint.state[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in sorted(set(own) & set(checkpoint.state))
-        if checkpoint.state[name].shape != own[name].shape
+    missing = sorted(set(own) - set(state) - optional)
+    unexpected = sorted(set(state) - set(own))
+    left_out = ignored(unexpected, ignore_keys)
+    misfits = [
+        ("missing", missing),
+        ("unexpected", [name for name in unexpected if name not in left_out]),
+        ("mis-shaped", _misshaped(state, own)),
     ]
-    if missing or unexpected or misshaped:
+    if any(entries for _, entries in misfits):
         lines = [f"{checkpoint.path} does not fit {arch}; nothing was loaded"]
-        for title, entries in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)):
-            if entries:
-                lines.append(f"  {title} ({len(entries)}): " + _shorten(entries))
-        said = checkpoint.info.arch
-        mend = f"--arch {said}" if said and said != arch else f"hc-deploy inspect {checkpoint.path}"
+        lines += [f"  {title} ({len(entries)}): {_shorten(entries)}" for title, entries in misfits if entries]
+        only_more = not missing and not misfits[2][1]
+        mend = "--ignore-keys 'PATTERN' for what the network does not need" if only_more else None
         raise DeployError("\n".join(lines), expected=f"the {len(own)} parameters of {arch}", mend=mend)
-    module.load_state_dict(checkpoint.state, strict=False)
+    fitting = {name: tensor for name, tensor in state.items() if name in own}
+    require_finite(fitting, source=str(checkpoint.path))
+    module.load_state_dict(fitting, strict=False)
+    return [names.note] * bool(names.note) + ([f"ignored: {_shorten(left_out)}"] if left_out else [])
+
+
+def _misshaped(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:
+    """What would not be copied as it is: another shape, or whole numbers (quantised, packed) for a float."""
+    lines = []
+    for name in sorted(set(own) & set(state)):
+        given, wanted = state[name], own[name]
+        if given.shape != wanted.shape:
+            lines.append(f"{name} {tuple(given.shape)}, expected {tuple(wanted.shape)}")
+        elif wanted.is_floating_point() and not given.is_floating_point():
+            lines.append(f"{name} {str(given.dtype).removeprefix('torch.')}, expected floats")
+    return lines
 
 
 def _shorten(entries: list[str], most: int = 12) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from hc_deploy.errors import UsageError
-from hc_deploy.ops import hc_argmax_like, hc_assign, hc_decode
+from hc_deploy.export.networks import CLUSTERS, logits_of
+from hc_deploy.normalise import GRAY_WEIGHTS
+from hc_deploy.ops import hc_argmax, hc_argmax_like, hc_assign, hc_decode
 from hc_deploy.spec import ModelSpec
 
 OUTPUT_STRIDE = 32
@@ -21,13 +24,7 @@ class DeployedNet(nn.Module):
     """`image` as the spec says -> the spec's outputs, in order.
 
     Args:
-        net: takes a normalised float image [B,3,H,W]. By its attribute `task`:
-            `segmentation` (also where it has none): `net(image)` gives logits [B,C,h,w] of any resolution. For the
-            output `superpixels` it must also have `level` (int > 0) and `forward_with_clusters(image) -> (logits,
-            clusters)`, clusters being (features, seeds) pairs from coarse to fine, the seeds of the first at output
-            stride 32.
-            `superpixels`: `net.superpixels(image)` gives ids, int32 [B,H,W].
-            `depth`: `net.depth(image)` gives metres, float32 [B,H,W].
+        net: takes a normalised float image [B,C,H,W]; what else it has, `networks.Deployment` says.
         spec: input kind, normalisation and outputs.
 
     Raises:
@@ -39,41 +36,64 @@ class DeployedNet(nn.Module):
 
     def __init__(self, net: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
-        self.net: Any = net.eval()
+        net.eval()  # a network's own train() may return nothing
+        self.net: Any = net
         self.spec = spec
-        clustered = hasattr(net, "forward_with_clusters") and spec.level > 0
+        clustered = hasattr(net, CLUSTERS) and spec.level > 0
         if spec.task == "segmentation" and "superpixels" in spec.outputs and not clustered:
             raise UsageError(
                 f"output 'superpixels' of {spec.arch} at level {spec.level}",
                 expected="a network with clustering, level 1 to 4",
                 mend="--outputs labels",
             )
-        mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-        self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1), persistent=False)
+        mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
+        per_channel = (1, len(spec.mean), 1, 1)
+        self.register_buffer("scale", (1 / (spec.scale * std)).float().reshape(per_channel), persistent=False)
+        self.register_buffer("shift", (-mean / std).float().reshape(per_channel), persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = image
         if self.spec.input == "uint8":
-            x = image.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
+            x = self._ordered(image.permute(0, 3, 1, 2).to(self.scale.dtype)) * self.scale + self.shift
         if self.spec.task == "superpixels":
             return (self.net.superpixels(x),)
         if self.spec.task == "depth":
             return (self.net.depth(x),)
         return self._segmentation(x)
 
+    def _ordered(self, x: torch.Tensor) -> torch.Tensor:
+        """RGB [B,3,H,W] in the channels that the network is fed."""
+        if self.spec.channels == "bgr":
+            return x.flip(1)
+        if self.spec.channels == "gray":
+            red, green, blue = GRAY_WEIGHTS
+            return torch.round(x[:, :1] * red + x[:, 1:2] * green + x[:, 2:] * blue)
+        return x
+
     def _segmentation(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         clusters: Clusters = []
         if "superpixels" in self.spec.outputs:
             logits, clusters = self.net.forward_with_clusters(x)
         else:
-            logits = self.net(x)
+            logits = logits_of(self.net(x))
         made: dict[str, torch.Tensor] = {"logits": logits}
         if "labels" in self.spec.outputs:
-            made["labels"] = hc_argmax_like(logits, x).to(torch.uint8)
+            made["labels"] = deployed_labels(logits, self.spec, x)
         if "superpixels" in self.spec.outputs:
             made["superpixels"] = superpixel_ids(clusters, x, stride=OUTPUT_STRIDE >> self.spec.level)
         return tuple(made[name] for name in self.spec.outputs)
+
+
+def deployed_labels(logits: torch.Tensor, spec: ModelSpec, size: torch.Tensor | tuple[int, int]) -> torch.Tensor:
+    """Classes [B,H,W] at `size`, or at the size of a map, from logits [B,C,h,w] of any resolution.
+
+    Where the network gives one channel, the second class is where its logit is above the threshold's.
+    """
+    if spec.threshold is not None:
+        least = math.log(spec.threshold / (1 - spec.threshold))
+        logits = torch.cat([torch.full_like(logits, least), logits], dim=1)
+    labels = hc_argmax_like(logits, size) if isinstance(size, torch.Tensor) else hc_argmax(logits, size)
+    return labels.to(getattr(torch, spec.label_type))
 
 
 def superpixel_ids(clusters: Clusters, image: torch.Tensor, *, stride: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,9 @@ FAMILIES: dict[Family, str] = {
 }
 """Name for `--weights-from` -> what it stands for."""
 
+WRAPPERS = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Path parts that DistributedDataParallel, torch.compile, Fabric and FSDP put into names, wherever the module stood."""
+DEEPEST_PREFIX = 4
 BACKBONE = "backbone"
 """Stands in place of an architecture for a classifier's file, whose backbone alone is of use."""
 DEPTHS = {(2, False): "resnet18", (6, True): "resnet50", (23, True): "resnet101"}
@@ -66,20 +70,35 @@ class Recognised:
 
 def recognise(names: Collection[str]) -> Recognised | None:
     """The family and network that the parameter `names` are of, or None where they are of none (or of ours)."""
-    names = strip_parallel(names)
+    return _recognise(unwrapped(names).values())
+
+
+def unwrapped(names: Collection[str]) -> dict[str, str]:
+    """Each name without what wrappers put around the network's: `module.`, `_orig_mod.`, `model.`, any prefix.
+
+    The prefix is the shortest under which a family is recognised; names outside it stay as they are.
+    """
+    plain = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in names}
+    prefix = ""
+    for _ in range(DEEPEST_PREFIX):
+        inside = {name: part.removeprefix(prefix) for name, part in plain.items() if part.startswith(prefix)}
+        if _recognise(inside.values()):
+            return {name: inside.get(name, name) for name in names}
+        heads = Counter(part.partition(".")[0] for part in inside.values() if "." in part)
+        if not heads:
+            break
+        prefix += heads.most_common(1)[0][0] + "."
+    return {name: name for name in names}
+
+
+def _recognise(given: Collection[str]) -> Recognised | None:
+    names = list(given)
     for wanted, unwanted, family, architecture in MARKS:
         if all(any(name.startswith(prefix) for name in names) for prefix in wanted) and not (
             unwanted is not None and any(name.startswith(unwanted) for name in names)
         ):
             return Recognised(family, architecture, _depth(names))
     return None
-
-
-def strip_parallel(names: Collection[str]) -> list[str]:
-    """The names without the `module.` that DataParallel puts before every one."""
-    if names and all(name.startswith("module.") for name in names):
-        return [name.removeprefix("module.") for name in names]
-    return list(names)
 
 
 def _depth(names: Collection[str]) -> str | None:

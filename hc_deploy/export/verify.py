@@ -11,25 +11,14 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from torch import nn
 
 from hc_deploy.evaluate.fidelity import Fidelity, measure_fidelity
-from hc_deploy.export.deployed import DeployedNet
+from hc_deploy.export.deployed import deployed_labels
 from hc_deploy.export.diagnose import expose_values, logits_value
 from hc_deploy.export.onnx import ExportedModel
 from hc_deploy.export.precision import with_precision
-from hc_deploy.ops import hc_argmax
 from hc_deploy.runtime.session import Array, Outputs, Session, SessionBase
-from hc_deploy.spec import ModelSpec, Precision
-
-
-def deployed_with_logits(net: nn.Module, spec: ModelSpec) -> tuple[DeployedNet, ModelSpec]:
-    """The deployed module and its spec; those of a segmentation have `labels` and `logits` among their outputs."""
-    if spec.task != "segmentation":
-        return DeployedNet(net, spec), spec
-    extra = tuple(name for name in ("labels", "logits") if name not in spec.outputs)
-    full = replace(spec, outputs=(*spec.outputs, *extra))  # type: ignore[arg-type]
-    return DeployedNet(net, full), full
+from hc_deploy.spec import Precision
 
 
 class OnnxUnderTest(SessionBase):
@@ -60,7 +49,7 @@ class OnnxUnderTest(SessionBase):
             outputs["logits"] = self._exposed.run(images)[self._logits]
         if self._segments and "labels" not in outputs:
             size = images.shape[1:3] if self.spec.input == "uint8" else images.shape[2:]
-            outputs["labels"] = hc_argmax(torch.from_numpy(outputs["logits"]), size).numpy().astype(np.uint8)
+            outputs["labels"] = deployed_labels(torch.from_numpy(outputs["logits"]), self.spec, size).numpy()
         return outputs
 
     def run_proto(self, proto: onnx.ModelProto, images: np.ndarray[Any, Any]) -> Outputs:

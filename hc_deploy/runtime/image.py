@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from hc_deploy.errors import DeployError
+from hc_deploy.normalise import normalise
 from hc_deploy.runtime.session import Array
 from hc_deploy.spec import ModelSpec
 
@@ -17,7 +18,7 @@ def prepare(frames: list[Array], spec: ModelSpec) -> Array:
         frames: uint8 BGR [H,W,3], all of one size.
 
     Returns:
-        uint8 [B,h,w,3] or float32 [B,3,h,w]; h and w are the model's where fixed, else the frames' own.
+        uint8 [B,h,w,3] or float32 [B,C,h,w]; h and w are the model's where fixed, else the frames' own.
 
     Raises:
         DeployError: no frame, or one that is not uint8 with three channels.
@@ -30,8 +31,7 @@ def prepare(frames: list[Array], spec: ModelSpec) -> Array:
     images = np.stack([cv2.cvtColor(_resized(frame, spec), cv2.COLOR_BGR2RGB) for frame in frames])
     if spec.input == "uint8":
         return images
-    scaled = (images / 255 - np.asarray(spec.mean)) / np.asarray(spec.std)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+    return normalise(images, spec)
 
 
 def restore(labels: Array, size: tuple[int, int]) -> Array:

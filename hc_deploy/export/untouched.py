@@ -1,0 +1,50 @@
+"""The user's own module as a session: what export is held against from outside.
+
+No part of the deployed module is used: numpy normalises the image as the spec states it, the module runs in its own
+eval mode, and torch's own interpolation and argmax make the labels. So a wrong normalisation, channel order, resize or
+class order in the graph shows, which a comparison of the deployed module with its own translation cannot show.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hc_deploy.export.deployed import superpixel_ids
+from hc_deploy.export.networks import CLUSTERS, logits_of
+from hc_deploy.normalise import normalise
+from hc_deploy.runtime.session import Array, Outputs, SessionBase
+from hc_deploy.spec import ModelSpec
+
+
+class Untouched(SessionBase):
+    """`net` on images as the spec says; labels and logits of a segmentation, and its superpixels where asked for."""
+
+    def __init__(self, net: nn.Module, spec: ModelSpec) -> None:
+        net.eval()
+        self._net, self.spec, self.name, self.provider = net, spec, "torch", "torch-cpu"
+
+    @torch.inference_mode()
+    def run(self, images: Array) -> Outputs:
+        pixels = normalise(np.asarray(images, np.uint8), self.spec) if self.spec.input == "uint8" else images
+        x = torch.from_numpy(pixels)
+        if self.spec.task == "superpixels":
+            return {"superpixels": self._net.superpixels(x).numpy()}  # type: ignore[operator]
+        if self.spec.task == "depth":
+            return {"depth": self._net.depth(x).numpy()}  # type: ignore[operator]
+        outputs: Outputs = {}
+        if "superpixels" in self.spec.outputs:
+            logits, clusters = getattr(self._net, CLUSTERS)(x)
+            outputs["superpixels"] = superpixel_ids(clusters, x, stride=32 >> self.spec.level).numpy()
+        else:
+            logits = logits_of(self._net(x))
+        enlarged = F.interpolate(logits.float(), size=x.shape[2:], mode="bilinear", align_corners=False)
+        if self.spec.threshold is None:
+            labels = enlarged.argmax(1)
+        else:
+            labels = (enlarged > math.log(self.spec.threshold / (1 - self.spec.threshold)))[:, 0]
+        return {**outputs, "logits": logits.numpy(), "labels": labels.numpy().astype(self.spec.label_type)}
