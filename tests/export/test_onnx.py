@@ -13,9 +13,9 @@ from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.deployed import DeployedNet, superpixel_ids
 from hc_deploy.export.diagnose import describe, divergences
 from hc_deploy.export.onnx import export_onnx, save_onnx
-from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
+from hc_deploy.export.untouched import Untouched
+from hc_deploy.export.verify import OnnxUnderTest
 from hc_deploy.runtime import open_session
-from hc_deploy.runtime.torch import TorchSession
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from models.load import new_network
 
@@ -24,9 +24,8 @@ STATIC = {"batch": 1, "height": 65, "width": 97}
 
 
 def compare(net, model, path, size=(65, 97)):
-    module, spec = deployed_with_logits(net, model.spec)
     with OnnxUnderTest(model, path, open_session) as candidate:
-        return measure_fidelity(TorchSession(module, spec, name="torch"), candidate, parity_images(spec, size=size))
+        return measure_fidelity(Untouched(net, model.spec), candidate, parity_images(model.spec, size=size))
 
 
 @pytest.mark.parametrize(

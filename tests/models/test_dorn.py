@@ -13,10 +13,10 @@ from hc_deploy.evaluate.fidelity import measure_fidelity
 from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.export.onnx import export_onnx, save_onnx
-from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
+from hc_deploy.export.untouched import Untouched
+from hc_deploy.export.verify import OnnxUnderTest
 from hc_deploy.ops import hc_upsample
 from hc_deploy.runtime import open_session
-from hc_deploy.runtime.torch import TorchSession
 from hc_deploy.spec import ModelSpec
 from models.dorn import DORN, FullImageEncoder, SceneUnderstanding, dorn, hcdorn
 from models.ordinal import SpacingIncreasing, ordinal_loss, pair_differences
@@ -273,8 +273,7 @@ def exported(tmp_path_factory):
 
 
 def sessions(net, model, path):
-    module, spec = deployed_with_logits(net, model.spec)
-    return TorchSession(module, spec, name="torch"), OnnxUnderTest(model, path, open_session)
+    return Untouched(net, model.spec), OnnxUnderTest(model, path, open_session)
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
@@ -310,7 +309,7 @@ def test_depths_vary(builder, exported):
     """What the parity tests compare is no constant."""
     net, model, _ = exported(builder, True)
     picture = next(parity_images(model.spec, size=(65, 97)))
-    depth = TorchSession(deployed_with_logits(net, model.spec)[0], model.spec, name="torch").run(picture)["depth"]
+    depth = Untouched(net, model.spec).run(picture)["depth"]
     assert len(np.unique(depth)) >= 3
 
 

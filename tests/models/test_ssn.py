@@ -17,10 +17,10 @@ from hc_deploy.evaluate.superpixels import (
 )
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.export.onnx import export_onnx, save_onnx
-from hc_deploy.export.verify import OnnxUnderTest, deployed_with_logits
+from hc_deploy.export.untouched import Untouched
+from hc_deploy.export.verify import OnnxUnderTest
 from hc_deploy.ops import hc_assign, hc_decode
 from hc_deploy.runtime import open_session
-from hc_deploy.runtime.torch import TorchSession
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from models.lab import denormalised, lab_from_srgb
 from models.slic import Grid, grid_shape, slic_scores
@@ -352,9 +352,8 @@ def exported(tmp_path_factory):
 
 
 def compare(net, model, path, size=(65, 97)):
-    module, spec = deployed_with_logits(net, model.spec)
     with OnnxUnderTest(model, path, open_session) as candidate:
-        return measure_fidelity(TorchSession(module, spec, name="torch"), candidate, parity_images(spec, size=size))
+        return measure_fidelity(Untouched(net, model.spec), candidate, parity_images(model.spec, size=size))
 
 
 @pytest.mark.parametrize("builder", BUILDERS)

@@ -24,8 +24,9 @@ from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, 
 from hc_deploy.export.describe import describe_checkpoint
 from hc_deploy.export.families import recognise
 from hc_deploy.ops import hc_argmax
+from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 from models.load import load_network
-from models.mmseg_meta import class_set, options_of, read_meta
+from models.mmseg_meta import class_set, normalisation_of, options_of
 from models.training import initialise_backbone
 from models.weights_from import load_backbone, translate
 
@@ -295,9 +296,9 @@ def test_meta_of_both_kinds_of_pth(tmp_path, zipped):
         "state_dict": models.build("fcn32_resnet18", width=4).state_dict(),
     }
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    assert read_meta(tmp_path / "w.pth") == content["meta"]
+    assert read_checkpoint(tmp_path / "w.pth").meta == content["meta"]
     torch.save(content["state_dict"], tmp_path / "bare.pth", _use_new_zipfile_serialization=zipped)
-    assert read_meta(tmp_path / "bare.pth") == {} == read_meta(tmp_path / "w.safetensors")
+    assert read_checkpoint(tmp_path / "bare.pth").meta == {}
 
 
 def test_misfits_are_listed(psp, tmp_path):
@@ -367,7 +368,6 @@ def test_configuration_tells_apart_what_weights_do_not():
         ("(1, 1, 2, 4)", "(\n 1,\n 1,\n 1,\n 2,\n)"),
         ("contract_dilation=True", "contract_dilation=False"),
         ("'pytorch'", "'caffe'"),
-        ("58.395", "1.0"),
         ("align_corners=False)", "align_corners=True)"),
     ):
         with pytest.raises(DeployError, match="was trained with"):
@@ -391,7 +391,35 @@ def test_class_names_of_mmseg(meta, names, first):
     assert first is None or classes.palette[0] == first
 
 
-def test_class_names_of_the_releases():
-    names = translate(foreign("torchvision deeplabv3_resnet50"), "auto", arch=None, options={}).info
-    assert names.classes[15] == "person" and names.palette[15] == (192, 128, 128) and names.palette[1] == (128, 0, 0)
-    assert translate(foreign("semseg pspnet_resnet101"), "auto", arch=None, options={}).info.classes[0] == "road"
+def test_a_number_of_classes_names_none():
+    for name in ("torchvision deeplabv3_resnet50", "semseg pspnet_resnet101"):
+        assert translate(foreign(name), "auto", arch=None, options={}).info.classes == ()
+
+
+IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)",
+         {**IMAGENET, "channels": "rgb"}),
+        ("data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)",
+         {**IMAGENET, "channels": "rgb"}),
+        ("img_norm_cfg = dict(mean=[102.9801, 115.9465, 122.7717], std=[1.0, 1.0, 1.0], to_rgb=False)",
+         {"mean": (102.9801 / 255, 115.9465 / 255, 122.7717 / 255), "std": (1 / 255,) * 3, "channels": "bgr"}),
+        ("data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])",
+         {"mean": (0.5,) * 3, "std": (0.5,) * 3, "channels": "bgr"}),
+        ("model = dict(type='EncoderDecoder')", {}),
+    ],
+)  # fmt: skip
+def test_normalisation_that_a_configuration_states(text, expected):
+    found = normalisation_of({"cfg": text}, path=Path("w.pth"))
+    assert found.pop("stated", None) is (True if expected else None)
+    assert found.keys() == expected.keys() and found.get("channels") == expected.get("channels")
+    for name in found.keys() - {"channels"}:
+        assert found[name] == pytest.approx(expected[name], rel=1e-6)
+    two = text + text.replace("127.5", "1.5").replace("123.675", "1.5").replace("102.9801", "1.5")
+    if expected:
+        with pytest.raises(DeployError, match="several normalisations"):
+            normalisation_of({"cfg": two}, path=Path("w.pth"))
