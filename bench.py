@@ -10,7 +10,7 @@ if __name__ == "__main__":
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -213,7 +213,7 @@ class _Progress:
         self._rounds = rounds
         if sys.stderr.isatty() and time.monotonic() - self._last > SECONDS_BETWEEN_COUNTS:
             self._last = time.monotonic()
-            print(f"\rround {rounds}" + (f"/{self._total}" if self._total else ""), end="", file=sys.stderr, flush=True)
+            self._show(f"\rround {rounds}" + (f"/{self._total}" if self._total else ""))
 
     def keep(self, report: Report) -> None:
         """Write what was measured before a signal, where it is enough for a median to have an interval."""
@@ -243,7 +243,11 @@ class _Progress:
 
     def _clear(self) -> None:
         if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._show("\r\x1b[K")
+
+    def _show(self, text: str) -> None:
+        with suppress(OSError):  # the terminal is closed
+            print(text, end="", file=sys.stderr, flush=True)
 
 
 def _require_output(path: Path) -> None:

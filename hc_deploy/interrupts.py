@@ -39,6 +39,7 @@ _taken: list[int] = []
 _came: list[int] = []
 _grant: list[Callable[[float], None]] = []
 _granted_until = 0.0
+_held = threading.local()
 _ending = threading.Lock()
 """Held by the one that cleans up: it is never given back."""
 
@@ -64,17 +65,14 @@ def _keep_watch(ours: dict[int, int]) -> None:
     from hc_deploy import last_resort  # here: the builder and the workers take nothing
 
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # for the process and the thread to be as well
-    line = last_resort.start(ours, SECONDS_IN_ALL)
+    words = "{}; native code did not return, and the next run removes what is left"
+    ends = {number: last_resort.End(code, words.format(_words(number))) for number, code in ours.items()}
+    line = last_resort.start(ends, SECONDS_IN_ALL)
     signal.set_wakeup_fd(line.out, warn_on_full_buffer=False)
     _grant.append(line.grant)
-    os.register_at_fork(after_in_child=partial(_forget, line.close))
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=partial(_forget, line.close))
     threading.Thread(target=_watch, args=(line.back,), name="signals", daemon=True).start()
     signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-
-
-def came() -> int | None:
-    """The signal that ends this process; None before it came."""
-    return _came[0] if _came else None
 
 
 def exit_code() -> int:
@@ -84,7 +82,10 @@ def exit_code() -> int:
 
 def reason() -> str:
     """'interrupted', or 'ended by SIGTERM': what came, in words."""
-    number = _came[0] if _came else signal.SIGINT
+    return _words(_came[0] if _came else signal.SIGINT)
+
+
+def _words(number: int) -> str:
     return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 
 
@@ -255,12 +256,22 @@ def _sleep_until(moment: Callable[[], float]) -> None:
         time.sleep(min(left, 0.1))
 
 
+def _hold() -> None:
+    """Before a fork: a signal to the child waits until the child is on its own."""
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held.mask)
+
+
 def _forget(close: Callable[[], None]) -> None:
-    """In a forked process: signals are its own, not its parent's, and so is what its parent would clean up."""
-    signal.set_wakeup_fd(-1)
-    close()
+    """In a forked process: a signal ends it as Python's default would, and it cleans up nothing of its parent's."""
+    if _taken:  # not in a child of a child: those descriptors are other files by then
+        signal.set_wakeup_fd(-1)
+        close()
     for number in _taken:
         signal.signal(number, signal.SIG_DFL)
-    _taken.clear()
-    _grant.clear()
-    _came.clear()
+    for state in (_taken, _grant, _came):
+        state.clear()
+    _let_go()

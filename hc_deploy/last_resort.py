@@ -27,7 +27,6 @@ MOST_GRANTED = 255 - GRANT
 SECONDS_TO_EXIT = 1.0
 SIGEV_THREAD = 2
 STDERR = 2
-SAYS = b"ended: native code did not return\n"
 
 
 class _Event(ctypes.Structure):
@@ -70,31 +69,39 @@ class Line:
                 os.close(end)
 
 
-def start(codes: Mapping[int, int], seconds: float) -> Line:
-    """Start the process: so many `seconds` after a byte that is in `codes` came, this one ends with its code.
+@dataclass(frozen=True)
+class End:
+    """What a signal ends in: an exit code, and a line on standard error."""
+
+    code: int
+    says: str
+
+
+def start(ends: Mapping[int, End], seconds: float) -> Line:
+    """Start the process: so many `seconds` after a byte came that is in `ends`, this one ends so.
 
     To be called before there are threads. Where the system has no room for a process the bytes come back through a
     plain pipe, and native code that holds the interpreter's lock is not ended.
     """
     out, back = os.pipe(), os.pipe()
-    exits = {number: os.pipe() for number in codes}
+    exits = {number: os.pipe() for number in ends}
     parent = os.getpid()
     try:
         child = os.fork()
     except OSError:
         child = -1
     if child == 0:
-        ends = {number: write for number, (_, write) in exits.items()}
-        _detach({STDERR, out[0], back[1], *ends.values()})
-        _serve(out[0], back[1], ends, parent, seconds)
+        _detach({STDERR, out[0], back[1], *(write for _, write in exits.values())})
+        number = _serve(out[0], back[1], set(ends), seconds)
+        _end(out[0], exits[number][1], f"{ends[number].says}\n".encode(), parent)
     unused = [back[1], *(write for _, write in exits.values())]
     if child > 0:
         os.waitpid(child, 0)  # gone at once: a child of its own does the work
         unused.append(out[0])
-        for number, code in codes.items():
-            _exit_on_byte(exits[number][0], code)
-    for end in unused:
-        os.close(end)
+        for number, end in ends.items():
+            _exit_on_byte(exits[number][0], end.code)
+    for descriptor in unused:
+        os.close(descriptor)
     os.set_blocking(out[1], False)
     return Line(out[1], back[0] if child > 0 else out[0])
 
@@ -132,28 +139,28 @@ def _detach(keep: set[int]) -> None:
             os.close(end)
 
 
-def _serve(source: int, back: int, exits: Mapping[int, int], parent: int, seconds: float) -> NoReturn:
-    """Hand bytes back until the command is gone, or its time after a signal is over."""
+def _serve(source: int, back: int, signals: set[int], seconds: float) -> int:
+    """Hand bytes back until the command is gone, or its time after a signal is over: which signal."""
     number, came, granted = 0, 0.0, 0.0
     while True:
         left = max(0.0, max(came + seconds, granted) - time.monotonic()) if number else None
         if not select.select([source], [], [], left)[0]:
-            _end(source, exits[number], parent)
+            return number
         data = os.read(source, 64)
         if not data:
             os._exit(0)
         with suppress(OSError):
             os.write(back, data)
         for byte in data:
-            if byte in exits and not number:
+            if byte in signals and not number:
                 number, came = byte, time.monotonic()
             elif byte > GRANT:
                 granted = time.monotonic() + byte - GRANT
 
 
-def _end(source: int, exit_pipe: int, parent: int) -> NoReturn:
+def _end(source: int, exit_pipe: int, says: bytes, parent: int) -> NoReturn:
     """Have the command ended, and kill it where that fails."""
-    for end, data in ((STDERR, SAYS), (exit_pipe, b"x")):
+    for end, data in ((STDERR, says), (exit_pipe, b"x")):
         with suppress(OSError):
             os.write(end, data)
     until = time.monotonic() + SECONDS_TO_EXIT

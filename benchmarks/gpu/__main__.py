@@ -9,7 +9,7 @@ if __name__ == "__main__":
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +70,8 @@ def main(
         run.all()
     with interrupts.postponed(seconds=SECONDS_TO_SAVE):
         report = run.save()
-    print_line((output / "gpu.md").read_text())
+    with suppress(OSError) if run.interrupted else nullcontext():  # the terminal may be closed
+        print_line((output / "gpu.md").read_text())
     if run.interrupted:
         interrupts.leave(f"{interrupts.reason()}; what was measured is in {output}")
     if report.parity_failures:
