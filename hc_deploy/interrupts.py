@@ -17,7 +17,6 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,6 @@ CODES: dict[int, int] = {
     if hasattr(signal, name)
 }
 """The signals that end a command, and its exit code then."""
-PR_SET_PDEATHSIG = 1
 _notes: list[Callable[[], str]] = []
 _taken: list[int] = []
 _came: list[int] = []
@@ -92,7 +90,7 @@ def _words(number: int) -> str:
 def leave(note: str) -> NoReturn:
     """The end of a command that a signal told to end and that finished something first: what is held is cleaned up."""
     if not _taken:
-        print(note, file=sys.stderr)
+        _say(note)
         raise SystemExit(exit_code())
     _notes.append(lambda: note)
     _leave(_came[0] if _came else signal.SIGINT, None)
@@ -177,21 +175,6 @@ def postponed(*, seconds: float = 0.0) -> Iterator[None]:
         yield
     if asked():
         signal.raise_signal(_came[-1])
-
-
-def leave_signals_to_the_parent() -> None:
-    """For a process that its parent ends, or that dies with it: a terminal, Slurm or systemd signals both."""
-    for number in CODES:
-        signal.signal(number, signal.SIG_IGN)
-    die_with_the_parent()
-
-
-def die_with_the_parent() -> None:
-    """A parent that is killed takes this process with it (Linux)."""
-    import ctypes
-
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hc_deploy.children import die_with_the_parent
 from hc_deploy.errors import DeployError
 from hc_deploy.evaluate.metrics import IGNORE
 from hc_deploy.files import atomic_path, make_folder
-from hc_deploy.interrupts import assured, die_with_the_parent, postponed
+from hc_deploy.interrupts import assured, postponed
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 from models import streets
 from models.streets.scene import Scene

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hc_deploy.children import leave_signals_to_the_parent
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.configure import configure, layers
 from hc_deploy.engine.inspected import engine_layers
@@ -23,7 +24,6 @@ from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.files import write_bytes, write_error
 from hc_deploy.gpu import read_gpu
-from hc_deploy.interrupts import leave_signals_to_the_parent
 
 EVENTS_PER_SECOND = 20
 
