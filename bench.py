@@ -10,7 +10,7 @@ if __name__ == "__main__":
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ from hc_deploy.spec import CHECKPOINTS, parse_size
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hc_deploy.bench.report import Report
     from hc_deploy.runtime import Session
 
 DEFAULT_SECONDS = 60.0
@@ -76,7 +77,8 @@ def run(
 ) -> None:
     """Measure MODELs interleaved in one process and write every sample to a report.
 
-    Exit code 5: the samples scatter too far for their medians to be known; the report is written all the same.
+    Exit code 5: the samples scatter too far for their medians to be known; the report is written all the same. Ctrl-C,
+    SIGTERM and SIGHUP end it early: the report holds the rounds so far, if they are enough for its statistics.
     """
     sizes = [parse_size(text) if text else None for text in (size, frame)]
     named = name_models(models)
@@ -90,16 +92,18 @@ def run(
     from hc_deploy.bench.table import run_table
 
     limit = DEFAULT_SECONDS if max_seconds is None and rounds is None else max_seconds
-    plan, progress = Plan(rounds, warmup, limit, within / 100, SEED), _Progress(rounds)
-    with ExitStack() as stack, progress.shown(output):
+    plan, progress = Plan(rounds, warmup, limit, within / 100, SEED), _Progress(rounds, output)
+    with ExitStack() as stack, progress.shown():
         entries = [
             Entry(name, path, stack.enter_context(_open(name, path, provider, threads)), threads)
             for name, path in named.items()
         ]
         report = run_benchmark(
-            entries, plan, baseline=baseline or entries[0].name, size=sizes[0], frame=sizes[1], on_round=progress
-        )
-    write_report(output, report)
+            entries, plan, baseline=baseline or entries[0].name, size=sizes[0], frame=sizes[1],
+            on_round=progress, on_end=progress.keep,
+        )  # fmt: skip
+        with interrupts.postponed():
+            write_report(output, report)
     _print(run_table(report))
     print_line(f"report: {output}")
     require_stable(report)
@@ -201,28 +205,49 @@ class _Progress:
     Written between rounds by the measuring thread itself: a spinner's thread would run beside the models.
     """
 
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, total: int | None, output: Path) -> None:
         self._rounds, self._total, self._last = 0, total, time.monotonic()
+        self._output, self._kept = output, f"{output} was not written"
 
     def __call__(self, rounds: int) -> None:
         self._rounds = rounds
         if sys.stderr.isatty() and time.monotonic() - self._last > SECONDS_BETWEEN_COUNTS:
             self._last = time.monotonic()
-            print(f"\rround {rounds}" + (f"/{self._total}" if self._total else ""), end="", file=sys.stderr, flush=True)
+            self._show(f"\rround {rounds}" + (f"/{self._total}" if self._total else ""))
+
+    def keep(self, report: Report) -> None:
+        """Write what was measured before a signal, where it is enough for a median to have an interval."""
+        from hc_deploy.bench.report import write_report
+        from hc_deploy.bench.statistics import MIN_SAMPLES
+
+        self._rounds = report.workload.rounds
+        if self._rounds < MIN_SAMPLES:
+            self._kept += f": {MIN_SAMPLES} are the least"
+            return
+        try:
+            write_report(self._output, report)
+            self._kept = f"{self._output} holds them"
+        except DeployError as error:
+            self._kept = error.received
 
     @contextmanager
-    def shown(self, output: Path) -> Iterator[None]:
-        """Clears the counter at the end; Ctrl-C says that nothing was written and exits with 130."""
+    def shown(self) -> Iterator[None]:
+        """Clears the counter at the end; a signal that ends the process says what is kept."""
 
         def note() -> str:
-            return f"interrupted after {self._rounds} rounds; {output} was not written"
+            rounds = f"{self._rounds} round{'s' * (self._rounds != 1)}"
+            return f"{interrupts.reason()} after {rounds}; {self._kept}"
 
         with interrupts.assured(self._clear), interrupts.saying(note):
             yield
 
     def _clear(self) -> None:
         if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._show("\r\x1b[K")
+
+    def _show(self, text: str) -> None:
+        with suppress(OSError):  # the terminal is closed
+            print(text, end="", file=sys.stderr, flush=True)
 
 
 def _require_output(path: Path) -> None:

@@ -12,7 +12,6 @@ from hc_deploy import interrupts
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -24,6 +23,7 @@ import typer
 from hc_deploy.console import print_line, print_note, run_app
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.spec import ModelSpec, Precision
+from hc_deploy.temporary import temporary_folder
 
 SIZE = (512, 1024)
 DEPTH_SIZE = (257, 353)
@@ -77,8 +77,8 @@ def main(
         raise UsageError(f"--only {unknown[0]}", expected=f"one of {', '.join(SYSTEMS)}")
     if page is not None and page.read_text().count(MARK) != 2:
         raise DeployError(f"{page} has not two lines {MARK}", expected="where the table goes")
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [row for name in only or SYSTEMS for row in _engines(name, Path(folder))]
+    with temporary_folder() as folder:
+        rows = [row for name in only or SYSTEMS for row in _engines(name, folder)]
     report = {
         "schema": 1,
         "tensorrt_rtx": flavours.load("tensorrt-rtx").__version__,

@@ -1,7 +1,7 @@
 """What all commands share: running a Typer app so that failures end in one message and the right exit code.
 
 Exit codes: 0 done; 1 error; 2 usage; 3 a gate failed; 4 the environment lacks something; 5 unstable measurement;
-130 interrupted (Ctrl-C).
+130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP (interrupts.py).
 """
 
 from __future__ import annotations

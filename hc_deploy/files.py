@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hc_deploy.errors import DeployError
 from hc_deploy.interrupts import assured
+from hc_deploy.temporary import beside, sweep
 
 
 def write_error(path: Path, error: OSError) -> DeployError:
@@ -64,15 +65,16 @@ def make_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` (same suffix); renamed onto it when the block ends well, removed otherwise.
 
-    The parent folder is created. OSErrors inside the block become DeployErrors that name `path`, but for those that
-    name another file.
+    The parent folder is created, and what killed runs left in it is removed. OSErrors inside the block become
+    DeployErrors that name `path`, but for those that name another file.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a device, pipe or socket"
         raise DeployError(f"cannot write {path}: it is {kind}", expected="a file name", mend="another output with -o")
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    sweep(path.parent)
+    temporary = beside(path)
     with assured(partial(temporary.unlink, missing_ok=True)):
         try:
             yield temporary

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hc_deploy.children import die_with_the_parent
 from hc_deploy.errors import DeployError
 from hc_deploy.evaluate.metrics import IGNORE
 from hc_deploy.files import atomic_path, make_folder
@@ -44,8 +45,11 @@ class Frames:
 
 @contextmanager
 def _masked() -> Iterator[None]:
-    """Processes that are started within the block never see Ctrl-C: their parent ends them."""
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Processes that are started within the block never see Ctrl-C or the terminal's end: their parent ends them.
+
+    They hear SIGTERM, with which the pool ends them where one has died.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
@@ -73,7 +77,7 @@ def _render_all(images: NDArray[np.uint8], labels: NDArray[np.uint8], first_seed
     end_workers = partial(_end_children, but=set(multiprocessing.active_children()))
     seeds = range(first_seed, first_seed + len(images))
     try:
-        with ProcessPoolExecutor(os.cpu_count()) as pool, assured(end_workers):
+        with ProcessPoolExecutor(os.cpu_count(), initializer=die_with_the_parent) as pool, assured(end_workers):
             with postponed(), _masked():
                 samples = pool.map(_render, seeds, [size] * len(images), chunksize=4)
             for index, sample in enumerate(samples):

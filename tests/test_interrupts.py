@@ -1,10 +1,11 @@
-"""Ctrl-C, where it does harm: in the middle of other people's imports and calls."""
+"""Signals, where they do harm: in the middle of other people's imports and calls. What hangs: tests/field."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -113,14 +114,119 @@ def test_cleaning_that_hangs_is_given_up(tmp_path):
     code = """
 import signal, threading
 from hc_deploy import interrupts
-interrupts.SECONDS_TO_CLEAN = 0.5
+interrupts.SECONDS_TO_FINISH = interrupts.SECONDS_TO_CLEAN = 0.5
 interrupts.take()
 lock = threading.Lock()
 lock.acquire()
 with interrupts.assured(lock.acquire):
     signal.raise_signal(signal.SIGINT)
 """
-    assert run(code, tmp_path).returncode == 130
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stderr) == (130, "interrupted; what had to be cleaned up hung\n")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_each_signal_has_its_code(tmp_path, name, code):
+    script = f"""
+import signal
+from hc_deploy import interrupts
+interrupts.take()
+clean, note = lambda: print("cleaned", flush=True), lambda: interrupts.reason() + ", said"
+with interrupts.assured(clean), interrupts.saying(note):
+    signal.raise_signal(signal.{name})
+"""
+    done = run(script, tmp_path)
+    word = "interrupted" if name == "SIGINT" else f"ended by {name}"
+    assert (done.returncode, done.stdout, done.stderr) == (code, "cleaned\n", f"{word}, said\n")
+
+
+def test_the_first_signal_gives_the_code(tmp_path):
+    """Slurm, docker and impatient people send a second one."""
+    code = """
+import os, signal
+from hc_deploy import interrupts
+interrupts.take()
+with interrupts.deferred() as asked:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.raise_signal(number)
+    interrupts.leave(interrupts.reason())
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stderr) == (143, "ended by SIGTERM\n")
+
+
+def test_a_handler_of_somebody_elses_is_kept(tmp_path):
+    code = """
+import signal
+signal.signal(signal.SIGTERM, lambda number, frame: print("theirs", flush=True))
+from hc_deploy import interrupts
+interrupts.take()
+signal.raise_signal(signal.SIGTERM)
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "theirs\n")
+
+
+def test_a_forked_process_is_on_its_own(tmp_path):
+    """A signal to it ends it alone: it cleans up nothing of its parent's, and its parent goes on."""
+    code = """
+import os, signal, time
+from hc_deploy import interrupts
+interrupts.SECONDS_TO_FINISH = interrupts.SECONDS_TO_CLEAN = 0.2
+interrupts.take()
+with interrupts.assured(lambda: print("cleaned by", "parent" if os.getpid() == parent else "child", flush=True)):
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
+        files = [os.open("/dev/zero", os.O_RDONLY) for _ in range(20)]
+        if os.fork() == 0:  # a child of a child has its files
+            os._exit(sum(len(os.read(file, 1)) for file in files) != 20)
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        time.sleep(30)
+        os._exit(0)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    time.sleep(1)
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n-15\ncleaned by parent\n", "")
+
+
+def test_more_time_for_what_is_finished(tmp_path):
+    """A block that says that it takes long is let finish."""
+    code = """
+import signal, time
+from hc_deploy import interrupts
+interrupts.SECONDS_TO_FINISH, interrupts.SECONDS_IN_ALL = 0.2, 0.5
+interrupts.take()
+with interrupts.postponed(seconds=30):
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(2)
+    print("finished", flush=True)
+"""
+    done = run(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "finished\n", "interrupted\n")
+
+
+@pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 2)"])
+def test_the_process_beside_a_command_goes_with_it(tmp_path, end):
+    code = f"""
+import os
+from hc_deploy import interrupts, last_resort
+serve, detach = last_resort._serve, last_resort._detach
+def told(*arguments):
+    os.write(1, str(os.getpid()).encode())
+    os.close(1)
+    return serve(*arguments)
+last_resort._serve, last_resort._detach = told, lambda keep: detach(keep | {{1}})
+interrupts.take()
+{end}
+"""
+    helper = Path("/proc") / run(code, tmp_path).stdout
+    deadline = time.monotonic() + 30
+    while helper.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert helper.name.isdigit() and not helper.exists()
 
 
 def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):

@@ -9,7 +9,7 @@ if __name__ == "__main__":
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,7 @@ SECONDS, QUICK_SECONDS = 20.0, 5.0
 QUICK_ROUNDS, DRY_ROUNDS = 40, 6
 WITHIN = 0.004
 """Half-width of a ratio's interval that ends sampling early: a fifth of the narrowest target, 2%."""
-SAVED_EVERY = 120.0
+SAVED_EVERY, SECONDS_TO_SAVE = 120.0, 60.0
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -68,12 +68,12 @@ def main(
     run = Run(output, scope, groups, sampling(quick=quick, dry_run=dry_run, seconds=seconds), gpu, dry_run)
     with suppress(KeyboardInterrupt), interrupts.instead(run.interrupt):
         run.all()
-    with interrupts.postponed():
+    with interrupts.postponed(seconds=SECONDS_TO_SAVE):
         report = run.save()
-    print_line((output / "gpu.md").read_text())
+    with suppress(OSError) if run.interrupted else nullcontext():  # the terminal may be closed
+        print_line((output / "gpu.md").read_text())
     if run.interrupted:
-        print_note(f"interrupted; what was measured is in {output}")
-        sys.exit(interrupts.INTERRUPTED)
+        interrupts.leave(f"{interrupts.reason()}; what was measured is in {output}")
     if report.parity_failures:
         raise GateError(
             "\n".join([f"{len(report.parity_failures)} cases do not answer as torch", *report.parity_failures[:10]]),
@@ -107,7 +107,7 @@ class Run:
     saved: float = field(default_factory=time.monotonic)
 
     def interrupt(self) -> None:
-        """On Ctrl-C: stop here, or before the next group where somebody swallows it."""
+        """On a signal: stop here, or before the next group where somebody swallows it."""
         self.interrupted = True
         raise KeyboardInterrupt
 

@@ -12,6 +12,8 @@ import sys
 from multiprocessing.connection import Connection
 
 from benchmarks.gpu.measure import GroupResult, Job, not_run, reason_of, run_group
+from hc_deploy.children import leave_signals_to_the_parent
+from hc_deploy.interrupts import salvaging
 
 PRELOAD = ["torch", "onnxruntime", "cv2", "benchmarks.gpu.measure"]
 LONGEST = 1800.0
@@ -20,7 +22,7 @@ LAST_SECONDS = 5.0
 
 
 def run(job: Job) -> GroupResult:
-    """The job's result, `not run` where the process died or hung. Ctrl-C ends the process, and is passed on."""
+    """The job's result, `not run` where the process died or hung. A signal ends the process, and is passed on."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     receiver, sender = context.Pipe(duplex=False)
@@ -29,9 +31,10 @@ def run(job: Job) -> GroupResult:
     sender.close()
     longest = LONGEST + len(job.group.cases) * (job.plan.max_seconds or 0)
     try:
-        if not receiver.poll(longest):
-            return not_run(job.group, f"its process gave no answer in {longest:.0f} s and was ended")
-        result: GroupResult = receiver.recv()
+        with salvaging(process.kill):
+            if not receiver.poll(longest):
+                return not_run(job.group, f"its process gave no answer in {longest:.0f} s and was ended")
+            result: GroupResult = receiver.recv()
         process.join(LAST_SECONDS)
         return result
     except EOFError:
@@ -43,7 +46,7 @@ def run(job: Job) -> GroupResult:
 
 
 def _work(job: Job, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    leave_signals_to_the_parent()
     try:
         result = run_group(job)
     except Exception as error:

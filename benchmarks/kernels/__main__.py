@@ -8,7 +8,6 @@ if __name__ == "__main__":
     interrupts.take()  # before the first slow import
 
 import dataclasses
-import tempfile
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -157,12 +156,13 @@ def _dry_setup(stack: ExitStack, library: Path | None) -> Setup:
     from benchmarks.kernels.timing import WallClock
     from hc_deploy.errors import MissingDependencyError
     from hc_deploy.ops.kernels import KernelLibrary
+    from hc_deploy.temporary import temporary_folder
     from plugins.emulator.build import BuildError, build
 
     if library is None:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        folder = stack.enter_context(temporary_folder())
         try:
-            library = build(Path(folder))
+            library = build(folder)
         except BuildError as error:
             raise MissingDependencyError(f"the kernels cannot be compiled for the CPU: {error}") from None
     kernels = KernelLibrary(library, device_type="cpu")

@@ -113,15 +113,18 @@ def measure(
     *,
     baseline: int = 0,
     on_round: Callable[[int], None] | None = None,
+    taken: list[list[Sample]] | None = None,
 ) -> Measurement:
     """Warm up, then sample all subjects in interleaved rounds.
 
     Args:
         baseline: index of the subject that ratios are taken against.
         on_round: called with the number of finished rounds, between rounds.
+        taken: an empty list that gets a list of samples for each subject, for who looks at them while they are taken.
     """
     orders = _orders(len(subjects), plan.seed)
-    taken: list[list[Sample]] = [[] for _ in subjects]
+    taken = taken if taken is not None else []
+    taken.extend([] for _ in subjects)
     for _ in range(plan.warmup):
         _round(subjects, frame, next(orders))
     start = time.monotonic()
@@ -135,8 +138,8 @@ def measure(
         stop = _limit(plan, rounds, time.monotonic() - start)
         if stop is None and plan.rounds is None and rounds >= next_check:
             next_check = int(rounds * CHECK_GROWTH) + 1
-            stop = Stop.INTERVAL if is_narrow(_gathered(taken), plan.within, baseline=baseline) else None
-    return Measurement(_gathered(taken), stop)
+            stop = Stop.INTERVAL if is_narrow(gathered(taken), plan.within, baseline=baseline) else None
+    return Measurement(gathered(taken), stop)
 
 
 def is_narrow(samples: Sequence[Samples], within: float, *, baseline: int) -> bool:
@@ -181,12 +184,14 @@ def _limit(plan: Plan, rounds: int, seconds: float) -> Stop | None:
     return Stop.LIMIT if plan.rounds is None and rounds >= MAX_ROUNDS else None
 
 
-def _gathered(taken: Sequence[Sequence[Sample]]) -> tuple[Samples, ...]:
+def gathered(taken: Sequence[Sequence[Sample]]) -> tuple[Samples, ...]:
+    """The samples of whole rounds: the last one may be under way, for who looks from beside."""
+    rounds = min(len(samples) for samples in taken)
     return tuple(
         Samples(
-            engine=tuple(one.engine_ns for one in samples),
-            transfer=tuple(one.transfer_ns for one in samples),
-            end_to_end=tuple(one.end_to_end_ns for one in samples),
+            engine=tuple(one.engine_ns for one in samples[:rounds]),
+            transfer=tuple(one.transfer_ns for one in samples[:rounds]),
+            end_to_end=tuple(one.end_to_end_ns for one in samples[:rounds]),
         )
         for samples in taken
     )

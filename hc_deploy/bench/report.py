@@ -35,12 +35,13 @@ class Clock(StrEnum):
 
 
 class Stop(StrEnum):
-    """Why sampling ended: the asked number of rounds, intervals narrow enough, the time limit, or the hard limit."""
+    """Why sampling ended: the asked number of rounds, intervals narrow enough, the time or the hard limit, a signal."""
 
     ROUNDS = "rounds"
     INTERVAL = "interval"
     TIME = "time"
     LIMIT = "limit"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hc_deploy.bench.clocks import PRIMING, Plan, Subject, measure
+from hc_deploy.bench.clocks import PRIMING, Plan, Sample, Subject, gathered, measure
 from hc_deploy.bench.environment import read_environment
 from hc_deploy.bench.report import (
     REPORT_SCHEMA,
@@ -14,11 +14,13 @@ from hc_deploy.bench.report import (
     ModelReport,
     Report,
     Samples,
+    Stop,
     Workload,
     describe_file,
     utc_now,
 )
 from hc_deploy.bench.workload import Size, benchmark_frame, settle
+from hc_deploy.interrupts import salvaging
 from hc_deploy.runtime.session import Session
 
 
@@ -40,12 +42,14 @@ def run_benchmark(
     size: Size | None = None,
     frame: Size | None = None,
     on_round: Callable[[int], None] | None = None,
+    on_end: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Measure `entries` side by side.
 
     Args:
         baseline: name of the entry that ratios are taken against.
         size, frame: see `workload.settle`. on_round: see `clocks.measure`.
+        on_end: called with what was measured, a round or more, when a signal ends the process in the middle of it.
 
     Raises:
         UsageError: sizes or batches that do not go together.
@@ -54,20 +58,28 @@ def run_benchmark(
     subjects = [Subject(entry.name, entry.session, spec) for entry, spec in zip(entries, specs, strict=True)]
     files = [describe_file(entry.path) for entry in entries]
     environment, created = read_environment(), utc_now()
-    measured = measure(
-        subjects,
-        benchmark_frame(frame, seed=plan.seed),
-        plan,
-        baseline=[entry.name for entry in entries].index(baseline),
-        on_round=on_round,
-    )
-    models = tuple(
-        _model_report(entry, subject, file, samples)
-        for entry, subject, file, samples in zip(entries, subjects, files, measured.samples, strict=True)
-    )
-    rounds = len(measured.samples[0].engine)
-    workload = Workload(frame, rounds, plan.warmup, PRIMING, plan.seed, measured.stop)
-    return Report(REPORT_SCHEMA, created, baseline, environment, workload, models)
+
+    def report(samples: tuple[Samples, ...], stop: Stop) -> Report:
+        workload = Workload(frame, len(samples[0].engine), plan.warmup, PRIMING, plan.seed, stop)
+        models = map(_model_report, entries, subjects, files, samples)
+        return Report(REPORT_SCHEMA, created, baseline, environment, workload, tuple(models))
+
+    taken: list[list[Sample]] = []
+
+    def salvage() -> None:
+        if taken and all(taken):
+            on_end(report(gathered(taken), Stop.INTERRUPTED))
+
+    with salvaging(salvage):
+        measured = measure(
+            subjects,
+            benchmark_frame(frame, seed=plan.seed),
+            plan,
+            baseline=[entry.name for entry in entries].index(baseline),
+            on_round=on_round,
+            taken=taken,
+        )
+    return report(measured.samples, measured.stop)
 
 
 def _model_report(entry: Entry, subject: Subject, file: ModelFile, samples: Samples) -> ModelReport:

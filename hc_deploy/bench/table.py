@@ -25,6 +25,7 @@ STOPS = {
     Stop.INTERVAL: "until the intervals were narrow",
     Stop.TIME: "until the time limit",
     Stop.LIMIT: "the most that a run takes",
+    Stop.INTERRUPTED: "until a signal ended it",
 }
 CLOCKS_EXPLAINED = (
     "engine: the network alone, its input already on the device.\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from hc_deploy.console import print_note
 from hc_deploy.interrupts import assured
@@ -32,13 +32,29 @@ def progress(total: int | None, *, unit: str) -> Iterator[Callable[[], None]]:
         yield _lines(total, unit)
 
 
+class _Stderr:
+    """Standard error, which is not missed when its terminal is gone: the work and its output are not lost with it."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 @contextmanager
 def live(*columns: str | ProgressColumn) -> Iterator[Progress]:
     """A bar on standard error that is gone at the end, after Ctrl-C too."""
     from rich.console import Console
     from rich.progress import Progress
 
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+    bar = Progress(*columns, console=Console(file=cast("IO[str]", _Stderr())), transient=True, expand=True)
     with assured(bar.stop), bar:
         yield bar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,8 @@ import typer
 from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
-from hc_deploy.console import print_line, print_note
-from hc_deploy.interrupts import INTERRUPTED, deferred
+from hc_deploy.console import print_line
+from hc_deploy.interrupts import deferred, leave, reason, saying
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session
@@ -43,7 +44,7 @@ def video(
 ) -> None:
     """Draw the segmentation over a video.
 
-    Ctrl-C ends the output early: what was written so far plays. A webcam or stream runs until then.
+    Ctrl-C, SIGTERM and SIGHUP end the output early: what was written so far plays. A webcam or stream runs until then.
     """
     from hc_deploy.runtime import open_session
     from hc_deploy.video.overlay import OverlayOptions
@@ -67,7 +68,7 @@ def video(
 
 @dataclass
 class _Run:
-    """One run with what its summary needs, which Ctrl-C must not lose."""
+    """One run with what its summary needs, which a signal must not lose."""
 
     source: Source
     session: Session
@@ -78,7 +79,10 @@ class _Run:
     connected: bool
 
     def go(self) -> None:
-        """Segment the video with a progress bar, and print the summary; Ctrl-C ends it after a frame, with 130."""
+        """Segment the video with a progress bar, and print the summary; a signal ends it after a frame.
+
+        A frame that never ends is left behind: what was written is the output all the same.
+        """
         from hc_deploy.video.pipeline import segment_video
         from hc_deploy.video.sinks import FolderSink, open_sink
         from hc_deploy.video.timing import StageTimes
@@ -89,6 +93,7 @@ class _Run:
             try:
                 with (
                     open_sink(self.target, self.source.info) as sink,
+                    saying(lambda: self._last_words(sink, kept=sink.kept)),
                     progress(self._total(), unit="frames") as step,
                 ):
 
@@ -105,11 +110,16 @@ class _Run:
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
-            if sink.written or not interrupted:
+            if not interrupted:
                 self._print_summary(sink, times, time.perf_counter() - start)
-        if interrupted:
-            print_note(f"interrupted: {sink.path} holds the frames so far" if sink.written else "interrupted")
-            raise typer.Exit(INTERRUPTED)
+                return
+            if sink.written:
+                with suppress(OSError):  # the terminal is closed, say
+                    self._print_summary(sink, times, time.perf_counter() - start)
+            leave(self._last_words(sink, kept=sink.written > 0))
+
+    def _last_words(self, sink: Sink, *, kept: bool) -> str:
+        return f"{reason()}: {sink.path} holds the frames so far" if kept else reason()
 
     def _total(self) -> int | None:
         known = [count for count in (self.source.info.frames, self.limit) if count is not None]

@@ -6,7 +6,6 @@ import base64
 import importlib.util
 import platform
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from hc_deploy.bench.environment import read_environment
 from hc_deploy.doctor.findings import Finding, Status, attempt, first_line
 from hc_deploy.errors import DeployError
 from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
+from hc_deploy.temporary import temporary_folder
 
 IDENTITY_MODEL = base64.b64decode(
     b"CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFwWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="
@@ -77,9 +77,9 @@ def codecs() -> list[Finding]:
     except Exception as error:
         return [Finding("video", Status.BROKEN, first_line(error), "videos", False, install.OPENCV)]
     found = []
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for suffix in CODECS:
-            problem = attempt(partial(_write_video, Path(folder) / f"probe{suffix}"))
+            problem = attempt(partial(_write_video, folder / f"probe{suffix}"))
             status, detail = (Status.BROKEN, problem) if problem else (Status.WORKS, "written and read back")
             mend = "pip install --force-reinstall opencv-python" if problem else None
             found.append(Finding(f"  {suffix} output", status, detail, f"-o NAME{suffix}", False, mend))

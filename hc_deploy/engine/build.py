@@ -26,6 +26,7 @@ from hc_deploy.files import atomic_path, require_file
 from hc_deploy.gpu import read_gpu
 from hc_deploy.interrupts import assured
 from hc_deploy.spec import ModelSpec, Precision
+from hc_deploy.temporary import temporary_folder
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 LEAST_SHARE = 0.9
@@ -157,11 +158,11 @@ def _require_precision(layers: Layers, expected: dict[str, int], options: BuildO
 
 def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[Progress], None]) -> _Told:
     told = _Told()
-    with tempfile.TemporaryFile() as noise, tempfile.TemporaryDirectory(prefix="hc_deploy-") as scratch:
+    with tempfile.TemporaryFile() as noise, temporary_folder() as scratch:
         child = subprocess.Popen(
             [sys.executable, "-m", "hc_deploy.engine.builder"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True, start_new_session=True,
-            env={**os.environ, "TMPDIR": scratch},  # a killed child cannot remove its own
+            env={**os.environ, "TMPDIR": str(scratch)},  # a killed child cannot remove its own
         )  # fmt: skip
         try:
             with assured(partial(_end, child)):  # before its files go, which it would write again

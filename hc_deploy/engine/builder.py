@@ -8,17 +8,15 @@ hc_deploy.engine.builder`. Events are JSON, one a line: `stage`, `log`, `phase`,
 from __future__ import annotations
 
 import atexit
-import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hc_deploy.children import leave_signals_to_the_parent
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.configure import configure, layers
 from hc_deploy.engine.inspected import engine_layers
@@ -28,7 +26,6 @@ from hc_deploy.files import write_bytes, write_error
 from hc_deploy.gpu import read_gpu
 
 EVENTS_PER_SECOND = 20
-PR_SET_PDEATHSIG = 1
 
 
 class Events:
@@ -44,8 +41,7 @@ class Events:
 
 def main() -> None:
     """Build what the request asks for; never raises, exits 1 after an `error` event."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends this process
-    _die_with_the_parent()
+    leave_signals_to_the_parent()
     events = Events()
     try:
         _build(json.load(sys.stdin), events)
@@ -59,12 +55,6 @@ def main() -> None:
 def _fail(error: DeployError, events: Events) -> None:
     events.emit("error", kind=type(error).__name__, received=error.received, expected=error.expected, mend=error.mend)
     _leave(1)
-
-
-def _die_with_the_parent() -> None:
-    """A parent that is killed takes this process with it (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _leave(code: int) -> None:

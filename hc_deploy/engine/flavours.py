@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +23,7 @@ from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.gpu import read_gpu
 from hc_deploy.spec import Flavour
+from hc_deploy.temporary import make_temporary_folder
 
 MODULES: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 RTX_LIBRARIES = ("libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1")
@@ -110,7 +110,7 @@ def _complete_rtx() -> None:
             expected='hc_deploy.engine.flavours.load("tensorrt-rtx") before the first import of tensorrt_rtx',
             mend=f"ln -s {RTX_LIBRARIES[0]} {wheel / RTX_MISSING_NAME}",
         )
-    folder = Path(tempfile.mkdtemp(prefix="hc_deploy_tensorrt_rtx_"))
+    folder = make_temporary_folder()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for library in RTX_LIBRARIES:
         (folder / library).symlink_to(wheel / library)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hc_deploy.export.onnx import ExportedModel
 from hc_deploy.export.precision import with_precision
 from hc_deploy.runtime.session import Array, Outputs, Session, SessionBase
 from hc_deploy.spec import Precision
+from hc_deploy.temporary import temporary_folder
 
 
 class OnnxUnderTest(SessionBase):
@@ -35,7 +36,8 @@ class OnnxUnderTest(SessionBase):
         self.spec, self.name = model.spec, model.spec.arch
         self._open = open_session
         self._segments = model.spec.task == "segmentation"
-        self._folder = tempfile.TemporaryDirectory(prefix="hc_deploy-")
+        self._held = ExitStack()
+        self._folder = self._held.enter_context(temporary_folder())
         self._file = open_session(path)
         self._exposed: Session | None = None
         if self._segments and "logits" not in model.spec.outputs:
@@ -61,10 +63,10 @@ class OnnxUnderTest(SessionBase):
         self._file.close()
         if self._exposed is not None:
             self._exposed.close()
-        self._folder.cleanup()
+        self._held.close()
 
     def _open_proto(self, proto: onnx.ModelProto, name: str) -> Session:
-        path = Path(self._folder.name) / f"{name}.onnx"
+        path = self._folder / f"{name}.onnx"
         onnx.save(proto, path)
         return self._open(path)
 
@@ -86,8 +88,8 @@ def measure_precision(
     no bfloat16 there.
     """
     typed = replace(model, proto=with_precision(model.proto, precision, keep_fp32=keep_fp32))
-    with tempfile.TemporaryDirectory(prefix="hc_deploy-") as folder:
-        retyped = Path(folder) / f"{precision}.onnx"
+    with temporary_folder() as folder:
+        retyped = folder / f"{precision}.onnx"
         onnx.save(typed.proto, retyped)
         with (
             OnnxUnderTest(model, path, open_session) as reference,

@@ -1,7 +1,7 @@
 """Where pictures go: a video file, or a folder of numbered PNGs -> `Sink`.
 
-A video is written under a temporary name and renamed when it is whole. Ctrl-C ends it early: what was written becomes
-the output. Any other failure leaves nothing.
+A video is written under a temporary name and renamed when it is whole. A signal ends it early: what was written becomes
+the output, also where the frame never comes that was next. Any other failure leaves nothing.
 
 What the opencv-python wheel encodes, in ms a frame at 512x1024 on 2 cores: MPEG-4 2, Motion JPEG 3, VP8 17, VP9 100
 (hence no VP9). H.264 works only where OpenCV was built with an encoder for it, which the wheel lacks: it is tried
@@ -11,6 +11,7 @@ first, MPEG-4 is taken else, and the command says which it was.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ import cv2
 
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import atomic_path, make_folder
-from hc_deploy.interrupts import postponed
+from hc_deploy.interrupts import postponed, salvaging
 from hc_deploy.runtime.session import Array
 from hc_deploy.video.frame import VideoInfo
 from hc_deploy.video.images import write_png
 from hc_deploy.video.quiet import quiet_opencv, quiet_stderr
 
+SECONDS_FOR_THE_ENCODER = 2.0
 ROOM_FRAMES, ROOM_BYTES = 100, 2**20
 """Every so many frames the disk is asked for so much room: OpenCV goes on in silence when it is full."""
 
@@ -55,11 +57,15 @@ class Sink(Protocol):
 
     Attributes:
         path: the output. format: its codec, in words. written: pictures so far.
+        kept: whether they are there though the process ends before the sink is closed.
     """
 
     path: Path
     format: str
     written: int
+
+    @property
+    def kept(self) -> bool: ...
 
     def write(self, image: Array) -> None:
         """Append a picture; DeployError where that fails."""
@@ -104,6 +110,7 @@ def open_sink(target: Target, info: VideoInfo) -> Iterator[Sink]:
     interruption: KeyboardInterrupt | None = None
     with ExitStack() as impatience, atomic_path(target.path) as temporary:
         sink = VideoSink(target.path, temporary, info)
+        impatience.enter_context(salvaging(sink.salvage))
         try:
             yield sink
         except KeyboardInterrupt as error:
@@ -126,6 +133,10 @@ class FolderSink:
     def __init__(self, path: Path) -> None:
         self.path, self.written = make_folder(path), 0
 
+    @property
+    def kept(self) -> bool:
+        return self.written > 0
+
     def write(self, image: Array) -> None:
         write_png(self.path / f"{self.written:06d}.png", image)
         self.written += 1
@@ -145,6 +156,7 @@ class VideoSink:
         _touch(temporary)
         self._writer, codec = self._open(info.fps)
         self.format = codec.name
+        self.kept, self._closed, self._busy = False, False, threading.RLock()
 
     def _open(self, fps: float) -> tuple[Any, Codec]:
         height, width = self._size[0] + self._padding[0], self._size[1] + self._padding[1]
@@ -177,14 +189,27 @@ class VideoSink:
         bottom, right = self._padding
         if bottom or right:
             image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        self._writer.write(image)
-        self.written += 1
+        with self._busy:
+            self._writer.write(image)
+            self.written += 1
         if self.written % ROOM_FRAMES == 0 and shutil.disk_usage(self.path.parent).free < ROOM_BYTES:
             raise self._broken("the disk is full")
 
     def close(self) -> None:
         """End the file."""
-        self._writer.release()
+        with self._busy:
+            if not self._closed:
+                self._writer.release()
+            self._closed = True
+
+    def salvage(self) -> None:
+        """Make the output of what was written so far, from any thread; nothing where the encoder itself hangs."""
+        if self.written == 0 or not self._temporary.exists() or not self._busy.acquire(timeout=SECONDS_FOR_THE_ENCODER):
+            return
+        with self._busy:
+            self.close()
+            self._temporary.replace(self.path)
+            self.kept = True
 
     def verify(self) -> None:
         """Read the closed file back: as many frames as were written, the last one whole; DeployError otherwise."""

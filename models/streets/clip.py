@@ -3,11 +3,12 @@
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+
+from hc_deploy.temporary import temporary_folder
 
 from .scene import Frame, Scene
 
@@ -45,10 +46,10 @@ def write_clip(
     _check_times(frames, fps)
     drive = iterate_clip(seed, size, frames, fps)
     with (
-        tempfile.TemporaryDirectory(dir=movie.parent, prefix=".clip-") as beside_movie,
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".labels-") as beside_labels,
+        temporary_folder(movie.parent) as beside_movie,
+        temporary_folder(folder.parent) as beside_labels,
     ):
-        part, pictures = Path(beside_movie) / "clip.mp4", Path(beside_labels) / "labels"
+        part, pictures = beside_movie / "clip.mp4", beside_labels / "labels"
         pictures.mkdir()
         _write(part, pictures, drive, size, fps)
         if folder.exists():

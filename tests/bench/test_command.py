@@ -130,7 +130,7 @@ def test_unstable_measurement_ends_with_5_and_writes_the_report(fakes, invoke, t
     assert read_report(tmp_path / "r.json").workload.rounds == 20
 
 
-def test_ctrl_c_writes_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     """Pressed in a terminal when its counter has reached 10 rounds or more."""
     model, output = save_toy(tmp_path / "toy.onnx", toy_spec()), tmp_path / "out" / "r.json"
     command = [sys.executable, str(Path(bench.__file__)), "run", str(model), "--size", "64x96", "-o", str(output)]
@@ -146,9 +146,32 @@ def test_ctrl_c_writes_nothing(tmp_path: Path) -> None:
         while more := os.read(terminal, 4096):
             shown += more
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
-    rounds = re.search(rb"\r\x1b\[Kinterrupted after (\d+) rounds; \S*/out/r.json was not written\r\n$", shown)
+    rounds = re.search(rb"\r\x1b\[Kinterrupted after (\d+) rounds; \S*/out/r.json holds them\r\n$", shown)
     assert rounds is not None and int(rounds[1]) >= 10
-    assert list(output.parent.iterdir()) == []
+    assert list(output.parent.iterdir()) == [output] and read_report(output).workload.rounds == int(rounds[1])
+
+
+def test_what_was_measured_cannot_be_written(tmp_path: Path) -> None:
+    """The disk is full when the signal comes: one line, no traceback."""
+    model = save_toy(tmp_path / "toy.onnx", toy_spec())
+    code = f"""
+import os, resource, signal
+from hc_deploy import interrupts
+interrupts.take()
+import bench
+from hc_deploy.console import run_app
+def told(self, rounds):
+    if rounds == 9:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        os.kill(os.getpid(), signal.SIGTERM)
+bench._Progress.__call__ = told
+run_app(bench.app, ["run", {str(model)!r}, "--size", "64x96", "--rounds", "100000", "-o", "r.json"])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(bench.__file__).parent)}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    said = "ended by SIGTERM after 9 rounds; cannot write r.json: File too large\n"
+    assert (ended.returncode, ended.stderr) == (143, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
 
 
 def test_time_limit_and_sizes_reach_the_measurement(fakes, invoke, tmp_path: Path) -> None:

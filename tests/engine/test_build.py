@@ -304,9 +304,17 @@ def test_interrupting(models, tmp_path, stage):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("builds", ["loading", "building"])
-def test_interrupting_the_command(tmp_path, builds):
-    """Ctrl-C in `python export.py --engine`, when the builder has said that it `builds`."""
+@pytest.mark.parametrize(
+    ("builds", "name", "code", "says"),
+    [
+        ("loading", "SIGINT", 130, "interrupted"),
+        ("building", "SIGINT", 130, "interrupted"),
+        ("building", "SIGTERM", 143, "ended by SIGTERM"),
+        ("building", "SIGHUP", 129, "ended by SIGHUP"),
+    ],
+)
+def test_interrupting_the_command(tmp_path, builds, name, code, says):
+    """A signal to `python export.py --engine`, when the builder has said that it `builds`."""
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     scratch.mkdir()
     command = [*EXPORT, "--size", "97x131", "-o", str(out), "--engine", "tensorrt-rtx", "--plugin", "none"]
@@ -317,9 +325,9 @@ def test_interrupting_the_command(tmp_path, builds):
     while builds not in (line := running.stderr.readline()):
         assert line, "it ended"
     builder, *_ = _children(running.pid)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(getattr(signal, name))
     said = running.communicate(timeout=60)[1]
-    assert running.returncode == 130 and said.endswith("interrupted\n")
+    assert running.returncode == code and said.endswith(f"{says}\n")
     assert not _runs(builder), "the builder runs on"
     assert [path.name for path in out.iterdir()] == ["model.onnx"], "the ONNX file was done"
     assert not list(scratch.glob("hc_deploy*"))

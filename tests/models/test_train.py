@@ -77,9 +77,13 @@ def test_misspelt_names_are_refused_before_anything_is_rendered(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "ended by SIGTERM"), ("SIGHUP", 129, "ended by SIGHUP")],
+)
 @pytest.mark.parametrize("whom", ["the process", "its group"])
-def test_ctrl_c_while_scenes_are_rendered(tmp_path, whom):
-    """A terminal sends it to the workers too."""
+def test_a_signal_while_scenes_are_rendered(tmp_path, whom, name, code, says):
+    """A terminal, Slurm and systemd send it to the workers too."""
     cache = tmp_path / "cache"
     running = subprocess.Popen(
         [sys.executable, "-m", "models.train", "fcn32_resnet18", "-o", tmp_path / "a.safetensors", "--cache", cache],
@@ -88,8 +92,8 @@ def test_ctrl_c_while_scenes_are_rendered(tmp_path, whom):
     while not any(cache.glob(".*.npy")):
         assert running.poll() is None
         time.sleep(0.001)
-    (os.kill if whom == "the process" else os.killpg)(running.pid, signal.SIGINT)
-    assert running.communicate(timeout=30)[1] == "interrupted\n" and running.returncode == 130
+    (os.kill if whom == "the process" else os.killpg)(running.pid, getattr(signal, name))
+    assert running.communicate(timeout=30)[1] == f"{says}\n" and running.returncode == code
     assert list(tmp_path.iterdir()) == [cache] and list(cache.iterdir()) == []
     with pytest.raises(ProcessLookupError):  # nobody of its group is left
         deadline = time.monotonic() + 10
@@ -110,6 +114,23 @@ def test_a_killed_renderer_is_an_error(tmp_path):
     os.kill(int(found[0]), signal.SIGKILL)
     assert running.communicate(timeout=30)[1].startswith("error: a process that draws scenes was killed")
     assert running.returncode == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_renderers_die_with_a_killed_parent(tmp_path):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "models.train", "fcn32_resnet18", "-o", tmp_path / "a.safetensors", "--cache", tmp_path],
+        start_new_session=True,
+    )
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    while not children.read_text().split():
+        time.sleep(0.01)
+    running.kill()
+    running.wait()
+    with pytest.raises(ProcessLookupError):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            os.killpg(running.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["fcn32_resnet18", "hcpspnet_resnet18"])
