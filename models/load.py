@@ -14,6 +14,7 @@ from hc_deploy.classes import ClassSet, numbered_classes
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from hc_deploy.export.families import recognise
+from hc_deploy.shown import quoted
 from hc_deploy.spec import OUTPUTS, ModelSpec, Task
 from models.registry import build, names
 from models.weights_from import translate
@@ -46,7 +47,7 @@ def load_network(
         raise UsageError(
             f"{path} does not say which architecture it is of",
             expected="--arch NAME, one of " + ", ".join(names()),
-            mend=f"python export.py {path} --arch {chosen} -o DIR",
+            mend=f"python export.py {quoted(path)} --arch {chosen} -o DIR",
         )
     kept = checkpoint.info.options if arch == checkpoint.info.arch else {}
     net, spec = new_network(arch, {**kept, **(options or {})}, checkpoint.info)

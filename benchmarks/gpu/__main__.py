@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.gpu.cases import BACKENDS, DRY, ENGINES, FULL, QUICK, Backend, Group, Scope, chosen, plan, probe
-from hc_deploy.console import print_line, print_note, run_app
+from hc_deploy.console import print_note, print_text, run_app
+from hc_deploy.shown import quoted
 
 if TYPE_CHECKING:
     from benchmarks.gpu.measure import GroupResult
@@ -70,14 +71,15 @@ def main(
         run.all()
     with interrupts.postponed():
         report = run.save()
-    print_line((output / "gpu.md").read_text())
+    print_text((output / "gpu.md").read_text(encoding="utf-8"))
     if run.interrupted:
         print_note(f"interrupted; what was measured is in {output}")
         sys.exit(interrupts.INTERRUPTED)
     if report.parity_failures:
         raise GateError(
             "\n".join([f"{len(report.parity_failures)} cases do not answer as torch", *report.parity_failures[:10]]),
-            expected="labels within the bounds of the precision", mend=f"all of them are in {output / 'report.json'}",
+            expected="labels within the bounds of the precision",
+            mend=f"all of them are in {quoted(output / 'report.json')}",
         )  # fmt: skip
 
 

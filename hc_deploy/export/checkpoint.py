@@ -21,6 +21,7 @@ from torch import nn
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.shown import quoted
 from hc_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -76,7 +77,7 @@ def check_checkpoint_name(path: Path) -> None:
     """UsageError unless `path` is named as what `save_checkpoint` writes."""
     if path.suffix != ".safetensors":
         raise UsageError(
-            f"{path}", expected="a name ending in .safetensors", mend=f"-o {path.with_suffix('.safetensors')}"
+            f"{path}", expected="a name ending in .safetensors", mend=f"-o {quoted(path.with_suffix('.safetensors'))}"
         )
 
 
@@ -189,7 +190,9 @@ def load_state(module: nn.Module, checkpoint: Checkpoint, *, arch: str) -> None:
             if entries:
                 lines.append(f"  {title} ({len(entries)}): " + _shorten(entries))
         said = checkpoint.info.arch
-        mend = f"--arch {said}" if said and said != arch else f"hc-deploy inspect {checkpoint.path}"
+        if said is not None and said != arch:
+            lines[0] += f" (it says that it is of {said})"
+        mend = f"hc-deploy inspect {quoted(checkpoint.path)}"
         raise DeployError("\n".join(lines), expected=f"the {len(own)} parameters of {arch}", mend=mend)
     module.load_state_dict(checkpoint.state, strict=False)
 
