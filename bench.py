@@ -155,7 +155,7 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
             raise UsageError(
                 f"two models are called '{name}': {named[name]} and {path}",
                 expected="a name for each",
-                mend=f"{quoted(f'old={named[name]}')} {quoted(f'new={path}')}",
+                mend=f"old={quoted(named[name])} new={quoted(path)}",
             )
         named[name] = path
     return named

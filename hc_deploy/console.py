@@ -57,10 +57,12 @@ def show(table: RenderableType) -> None:
     """A table or text of rich on standard output, in the colours and the width of the terminal."""
     from rich.console import Console
 
-    console = Console(highlight=False, file=sys.stdout or sys.stderr)
-    with console.capture() as capture:
-        console.print(_shown(table))
-    _write(sys.stdout or sys.stderr, capture.get(), result=True)
+    stream = sys.stdout or sys.stderr
+    if stream is None:
+        return
+    page = _Page(stream)
+    Console(highlight=False, file=page).print(_shown(table))
+    _write(stream, page.getvalue(), result=True)
 
 
 def claim_outputs(inputs: Iterable[Path], outputs: Sequence[Output]) -> None:
@@ -134,6 +136,21 @@ def _outcome(app: typer.Typer, arguments: list[str] | None) -> int:
         print_error(text.getvalue().rstrip("\n"))
         return int(error.exit_code)  # type: ignore[attr-defined]
     return code if isinstance(code, int) else 0
+
+
+class _Page(io.StringIO):
+    """What rich prints on, taking it for `stream`: where rich writes itself, a failed write ends the process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def _write(stream: TextIO | None, text: str, *, result: bool = False) -> None:

@@ -64,18 +64,23 @@ def check_outputs(inputs: Iterable[Path], outputs: Sequence[Output]) -> str | No
                     raise _both(picture, source, output)
             if pictures:
                 replaced.append(f"numbered PNGs in {output.path}")
-        elif output.path.is_file() and not output.updated:
+        elif not output.updated and _is_file(output.path):
             replaced.append(str(output.path))
     if len(replaced) > 3:
         replaced = [*replaced[:2], f"{len(replaced) - 2} more files"]
     return f"will be replaced: {', '.join(replaced)}" if replaced else None
 
 
-def files_of(path: Path) -> list[Path]:
-    """A model or checkpoint with all that is read with it; of a folder, its weights or else its model.onnx."""
+def files_of(path: Path, *, runs: bool = False) -> list[Path]:
+    """A checkpoint or model with all that is read with it.
+
+    Args:
+        runs: a folder stands for the model.onnx in it, else for the weights in it.
+    """
     if path.is_dir():
-        weights = [file for file in _listed(path) if file.name.lower().endswith(WEIGHTS)]
-        return weights or files_of(path / "model.onnx")
+        if runs:
+            return files_of(path / "model.onnx")
+        return [file for file in _listed(path) if file.name.lower().endswith(WEIGHTS)]
     files = [path, *(beside for end in BESIDE if (beside := path.with_name(path.name + end)).exists())]
     if path.name.endswith(INDEX):
         files += [file for file in _listed(path.parent) if file.name.lower().endswith(WEIGHTS)]
@@ -98,6 +103,13 @@ def _listed(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:  # not there yet, or not to be listed: whoever opens it says so
         return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def _identity(path: Path) -> object:

@@ -46,7 +46,7 @@ def infer(
     from hc_deploy.video.timing import StageTimes
 
     files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
-    claim_outputs([*files, *images, *files_of(model)], picture_outputs(files, output))
+    claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
     with open_session(model, provider=provider, threads=threads) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)

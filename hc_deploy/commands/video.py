@@ -59,7 +59,7 @@ def video(
         outputs = [Output(target.path, numbered=target.folder)]
         if labels is not None:
             outputs.append(Output(labels, "--labels", numbered=True))
-        claim_outputs([*opened.reads, *files_of(model)], outputs)
+        claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
         with open_session(model, provider=provider, threads=threads) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
