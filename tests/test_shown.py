@@ -65,8 +65,9 @@ def test_nothing_gets_through():
 
 
 NAMES = [
-    b"a.png", b"a b.png", b"it's", b"$(touch x)`y`", b"-rf", b"--help", b"a\nb", b"caf\xe9.png", b"\xff'\\x", b"\x1b[31m\x079",
-    "Straße ’.png".encode(), "\u202egnp".encode(), b"~root", b"*", b"!!", b"\t",
+    b"a.png", b"a b.png", b"it's", b"$(touch x)`y`", b"-rf", b"--help", b"a\nb", b"caf\xe9.png", b"\xff'\\x",
+    b"\x1b[31m\x079",
+    "Straße.png".encode(), "\u202egnp".encode(), b"~root", b"*", b"!!", b"\t",
 ]  # fmt: skip
 
 
