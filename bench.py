@@ -9,7 +9,7 @@ if __name__ == "__main__":
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -19,14 +19,14 @@ import typer
 
 from hc_deploy import install
 from hc_deploy.bench.report import Clock, read_report
-from hc_deploy.console import print_line, run_app
+from hc_deploy.console import claim_outputs, print_line, run_app, show
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import make_folder, require_file
+from hc_deploy.outputs import Output, files_of
+from hc_deploy.shown import quoted, visible
 from hc_deploy.spec import CHECKPOINTS, parse_size
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from hc_deploy.bench.report import Report
     from hc_deploy.runtime import Session
 
@@ -82,9 +82,10 @@ def run(
     """
     sizes = [parse_size(text) if text else None for text in (size, frame)]
     named = name_models(models)
+    baseline = None if baseline is None else visible(baseline)
     if baseline is not None and baseline not in named:
         raise UsageError(f"--baseline {baseline}", expected=f"one of {', '.join(named)}")
-    _require_output(output)
+    _require_output(output, named.values())
     from hc_deploy.bench.clocks import Plan
     from hc_deploy.bench.report import write_report
     from hc_deploy.bench.results import require_stable
@@ -104,7 +105,7 @@ def run(
         )  # fmt: skip
         with interrupts.postponed():
             write_report(output, report)
-    _print(run_table(report))
+    show(run_table(report))
     print_line(f"report: {output}")
     require_stable(report)
 
@@ -133,7 +134,7 @@ def compare(
     comparison = comparing.compare(before, after)
     if not allow_different:
         comparing.require_comparable(comparison)
-    _print(compare_table(comparison, clocks=clocks, max_percent=max_regression))
+    show(compare_table(comparison, clocks=clocks, max_percent=max_regression))
     comparing.require_no_regression(comparison, clocks, max_regression)
     comparing.require_judgeable(before, after, clocks)
 
@@ -153,12 +154,12 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
         path = Path(rest if explicit else argument)
         if path.is_dir() and (path / "model.onnx").exists():
             path = path / "model.onnx"
-        name = given if explicit else session_name(path) + _ending(path)
+        name = visible(given if explicit else session_name(path) + _ending(path))
         if name in named:
             raise UsageError(
                 f"two models are called '{name}': {named[name]} and {path}",
                 expected="a name for each",
-                mend=f"old={named[name]} new={path}",
+                mend=f"old={quoted(named[name])} new={quoted(path)}",
             )
         named[name] = path
     return named
@@ -236,7 +237,7 @@ class _Progress:
 
         def note() -> str:
             rounds = f"{self._rounds} round{'s' * (self._rounds != 1)}"
-            return f"{interrupts.reason()} after {rounds}; {self._kept}"
+            return visible(f"{interrupts.reason()} after {rounds}; {self._kept}")
 
         with interrupts.assured(self._clear), interrupts.saying(note):
             yield
@@ -250,17 +251,17 @@ class _Progress:
             print(text, end="", file=sys.stderr, flush=True)
 
 
-def _require_output(path: Path) -> None:
-    """Fail before the measurement where the report could not be written after it."""
+def _require_output(path: Path, models: Iterable[Path]) -> None:
+    """Fail before the measurement where the report could not be written after it, or would replace a model."""
     if path.is_dir():
-        raise DeployError(f"{path} is a folder", expected="a file name", mend=f"-o {path / 'report.json'}")
+        raise DeployError(f"{path} is a folder", expected="a file name", mend=f"-o {quoted(path / 'report.json')}")
+    if path.suffix.lower() != ".json" or path.name.lower().endswith(".engine.json"):
+        raise UsageError(
+            f"-o {path} is no name for a report", expected="a name ending in .json, which no engine has beside it",
+            mend="-o report.json",
+        )  # fmt: skip
+    claim_outputs([file for model in models for file in files_of(model)], [Output(path)])
     make_folder(path.parent)
-
-
-def _print(what: RenderableType) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(what)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import typer
 from hc_deploy.commands.engine import (
     EngineArguments,
     build_options,
+    claim_files,
     print_engine,
     require_no_engine_options,
     require_ready,
@@ -27,6 +28,7 @@ from hc_deploy.commands.engine import (
 from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.engine.options import BuildOptions, Shape
 from hc_deploy.errors import UsageError
+from hc_deploy.shown import quoted
 from hc_deploy.spec import CHANNELS, INPUT_KINDS, OUTPUTS, SCALES, ModelSpec, Output, Task, parse_size
 
 if TYPE_CHECKING:
@@ -226,6 +228,7 @@ def main(
     )  # fmt: skip
     if engine is None:
         require_no_engine_options(arguments)
+    claim_files(checkpoint, output, arguments, engine=engine is not None)
     said = {"mean": mean, "std": std, "channels": channels, "scale": scale, "classes_from": classes_from}
     asked = _asked(said, threshold, (height, columns))
     loaded = _network(
@@ -244,7 +247,7 @@ def main(
     chosen = None
     if engine is not None:  # what can be refused is refused before minutes of export, not after
         chosen = build_options(engine, arguments, spec, Shape(batch, height, columns))
-        require_ready(chosen, output, typed_model)
+        require_ready(chosen, output)
     model = _export(net, spec, output / "model.onnx", (height, columns), loaded.notes)
     if chosen is not None:
         _build(model, output / "model.onnx", chosen, typed_model)
@@ -459,9 +462,9 @@ def _summary(
 
 def _next(spec: ModelSpec, path: Path) -> None:
     if spec.outputs == ("logits",):
-        follow = f"hc-deploy inspect {path}"
+        follow = f"hc-deploy inspect {quoted(path)}"
     else:
-        follow = f"hc-deploy video {path} VIDEO -o out.mp4, or hc-deploy infer {path} IMAGES -o DIR"
+        follow = f"hc-deploy video {quoted(path)} VIDEO -o out.mp4, or hc-deploy infer {quoted(path)} IMAGES -o DIR"
     print_line(f"next: {follow}")
 
 

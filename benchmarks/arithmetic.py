@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.gpu.cases import TWINS
-from hc_deploy.console import print_line, run_app
+from hc_deploy.console import print_text, run_app
 
 SIZE = (1024, 2048)
 BACKBONES = ("resnet18", "resnet50", "resnet101")
@@ -178,7 +178,7 @@ def main(
 
     text = document()
     write_bytes(output, text.encode())
-    print_line(text)
+    print_text(text)
 
 
 if __name__ == "__main__":

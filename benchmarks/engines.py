@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hc_deploy.console import print_line, print_note, run_app
+from hc_deploy.console import print_note, print_text, run_app
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.spec import ModelSpec, Precision
 from hc_deploy.temporary import temporary_folder
@@ -86,7 +86,7 @@ def main(
         "rows": [asdict(row) for row in rows],
     }
     write_bytes(output / "engines.json", render(report, indent=1).encode())
-    print_line(table(rows))
+    print_text(table(rows))
     if page is not None:
         before, _, after = page.read_text().split(MARK)
         write_bytes(page, f"{before}{MARK}\n{table(rows)}\n{MARK}{after}".encode())

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hc_deploy.console import print_line, run_app
+from hc_deploy.console import print_text, run_app
 
 EMBEDDING, CLASSES = 64, 19
 FINE_MAPS = ((32, 64), (64, 128), (128, 256), (257, 353))
@@ -141,7 +141,7 @@ def main(
         "`python -m benchmarks.onnx_bodies -o docs/benchmarks`\n\n"
     )
     write_bytes(output / "onnx_bodies.md", f"{heading}{table(samples)}\n".encode())
-    print_line(table(samples))
+    print_text(table(samples))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from hc_deploy import install
 from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
+from hc_deploy.shown import quoted
 from hc_deploy.spec import CHECKPOINTS
 
 Lines = list[tuple[str, str]]
@@ -27,7 +28,9 @@ def describe(path: Path) -> Lines:
     lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB")]
     if path.suffixes[-2:] == [".engine", ".json"]:
         raise UsageError(
-            f"{path} is the sidecar of an engine", expected=KINDS, mend=f"hc-deploy inspect {path.with_suffix('')}"
+            f"{path} is the sidecar of an engine",
+            expected=KINDS,
+            mend=f"hc-deploy inspect {quoted(path.with_suffix(''))}",
         )
     if path.suffix == ".json":
         return lines + _report(path)

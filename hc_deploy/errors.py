@@ -13,19 +13,26 @@ class DeployError(Exception):
     Args:
         received: what came in, in the user's own words (a path, a shape, an option).
         expected: what would have been right.
-        mend: the command or option that puts it right.
+        mend: the command or option that puts it right: people paste it. Paths in it go through
+            `hc_deploy.shown.quoted`, and nothing that a file says is ever in it.
     """
 
     exit_code = 1
 
     def __init__(self, received: str, *, expected: str | None = None, mend: str | None = None) -> None:
         self.received, self.expected, self.mend = received, expected, mend
-        lines = [received]
+        lines = [_continued(received)]
         if expected is not None:
-            lines.append(f"expected: {expected}")
+            lines.append(f"expected: {_continued(expected)}")
         if mend is not None:
-            lines.append(f"try: {mend}")
+            lines.append(f"try: {_continued(mend)}")
         super().__init__("\n".join(lines))
+
+
+def _continued(text: str) -> str:
+    """Further lines start with a space: a file name with line breaks in it cannot pass for a line of ours."""
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(line if line.startswith(" ") else f"  {line}" for line in rest)])
 
 
 class UsageError(DeployError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hc_deploy.errors import DeployError
 from hc_deploy.interrupts import assured
+from hc_deploy.shown import quoted
 from hc_deploy.temporary import beside, sweep
 
 
@@ -26,7 +27,7 @@ def write_error(path: Path, error: OSError) -> DeployError:
     return DeployError(
         f"cannot write {path}: {reason}",
         expected="a folder that can be written to",
-        mend=f"mkdir -p {path.parent}, or choose another output with -o",
+        mend=f"mkdir -p {quoted(path.parent)}, or choose another output with -o",
     )
 
 
@@ -37,9 +38,9 @@ def require_file(path: Path, *, what: str) -> Path:
     if path.exists() and not path.is_file():
         raise DeployError(f"{path} is a device, pipe or socket", expected=what)
     if not path.exists():
-        raise DeployError(f"{path} does not exist", expected=what, mend=f"ls {path.parent}")
+        raise DeployError(f"{path} does not exist", expected=what, mend=f"ls {quoted(path.parent)}")
     if not os.access(path, os.R_OK):
-        raise DeployError(f"{path} cannot be read", expected=what, mend=f"chmod +r {path}")
+        raise DeployError(f"{path} cannot be read", expected=what, mend=f"chmod +r {quoted(path)}")
     if path.stat().st_size == 0:
         raise DeployError(f"{path} is empty (0 bytes)", expected=what, mend="make or copy the file again")
     return path

@@ -22,6 +22,7 @@ from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, 
 from hc_deploy.export.families import recognise
 from hc_deploy.export.networks import deployment_of, logits_of
 from hc_deploy.export.states import require_finite
+from hc_deploy.shown import quoted
 from hc_deploy.spec import CHANNELS, OUTPUTS, Channels, ModelSpec
 from models.registry import build, names
 from models.weights_from import translate
@@ -118,13 +119,13 @@ def _require_known(checkpoint: Checkpoint) -> None:
         chosen = f"{found.arch} --weights-from {found.family}" if found and found.arch else "NAME"
         raise UsageError(
             f"{checkpoint.path} does not say which architecture it is of", expected=f"--arch NAME, {legal}",
-            mend=f"python export.py CHECKPOINT --arch {chosen} -o DIR",
+            mend=f"python export.py {quoted(checkpoint.path)} --arch {chosen} -o DIR",
         )  # fmt: skip
     if checkpoint.info.arch not in names():
         raise DeployError(
             f"{checkpoint.path} says to be of an architecture that is not one of this project's",
             expected=f"{legal}; your own network is named on the command line alone",
-            mend="python export.py CHECKPOINT --arch package.module:factory -o DIR, for a factory that you trust",
+            mend=f"python export.py {quoted(checkpoint.path)} --arch package.module:factory -o DIR, for one that you trust",
         )
 
 

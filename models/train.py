@@ -16,7 +16,8 @@ from typing import Annotated
 
 import typer
 
-from hc_deploy.console import option_pairs, print_line, run_app
+from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
+from hc_deploy.outputs import Output, files_of
 from hc_deploy.spec import parse_size
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -40,6 +41,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train NAME on rendered street scenes and write a checkpoint."""
+    claim_outputs(files_of(init) if init else [], [Output(output)])
     from models.training import Recipe, train_network
 
     recipe = Recipe(

@@ -14,10 +14,12 @@ import torch
 import typer
 from torch import nn
 
-from hc_deploy.console import option_pairs, print_line, run_app
+from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.export.families import BACKBONE, FAMILIES, Recognised, recognise, unwrapped
+from hc_deploy.outputs import Output, files_of
+from hc_deploy.shown import quoted
 from models.foreign_keys import KEYS, OPTIONS, renamed
 from models.mmseg_meta import class_set, normalisation_of, options_of
 from models.resnet import ResNet
@@ -86,7 +88,7 @@ def _recognised(checkpoint: Checkpoint, family: str) -> Recognised | None:
         raise DeployError(
             f"{path}: its parameter names are of no family that is known",
             expected="; ".join(f"{name}: {title}" for name, title in FAMILIES.items()),
-            mend=f"hc-deploy inspect {path}",
+            mend=f"hc-deploy inspect {quoted(path)}",
         )
     if found is not None and family not in (AUTO, found.family):
         raise UsageError(
@@ -104,8 +106,8 @@ def _refuse_backbone(path: Path, arch: str | None) -> None:
     raise DeployError(
         f"{path} holds a classifier: a backbone without a segmentation head",
         expected="a segmentation network's weights; a backbone only starts a training",
-        mend=f"python -m models.weights_from {path} -o backbone.safetensors, then "
-        f"python -m models.train {arch or 'NAME'} --init backbone.safetensors -o OUT.safetensors",
+        mend=f"python -m models.weights_from {quoted(path)} -o backbone.safetensors, then "
+        f"python -m models.train {quoted(arch or 'NAME')} --init backbone.safetensors -o OUT.safetensors",
     )
 
 
@@ -114,10 +116,10 @@ def _refuse_architecture(path: Path, family: str, arch: str) -> None:
     raise UsageError(
         f"--arch {arch} --weights-from {family}" + (": public files have no clustering to load" if twin else ""),
         expected=_loadable(family),
-        mend=f"python -m models.weights_from {path} -o OUT.safetensors, then "
-        f"python -m models.train {arch} --init OUT.safetensors (starts from its backbone)"
+        mend=f"python -m models.weights_from {quoted(path)} -o OUT.safetensors, then "
+        f"python -m models.train {quoted(arch)} --init OUT.safetensors (starts from its backbone)"
         if twin
-        else f"hc-deploy inspect {path}",
+        else f"hc-deploy inspect {quoted(path)}",
     )
 
 
@@ -172,6 +174,7 @@ def main(
 
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output}", expected="a name that ends in .safetensors")
+    claim_outputs(files_of(file), [Output(output)])
     checkpoint = read_checkpoint(file)
     found = _recognised(checkpoint, weights_from)
     if found and found.architecture == BACKBONE and found.backbone and arch is None:
@@ -179,7 +182,7 @@ def main(
         training = {"weights_from": found.family, "file": file.name}
         save_checkpoint(output, net, CheckpointInfo(classes=(), palette=(), training=training))
         print_line(f"{output}: backbone {found.backbone}, no head")
-        print_line(f"next: python -m models.train hcfcn32_{found.backbone} --init {output} -o OUT.safetensors")
+        print_line(f"next: python -m models.train hcfcn32_{found.backbone} --init {quoted(output)} -o OUT.safetensors")
         return
     net, spec = load_network(file, arch=arch, options=option_pairs(option or []), weights_from=weights_from)
     training = {"weights_from": found.family if found else weights_from, "file": file.name}
@@ -189,7 +192,7 @@ def main(
     )  # fmt: skip
     save_checkpoint(output, net, info)
     print_line(f"{output}: {spec.arch}, {len(spec.classes)} classes, {spec.options}")
-    print_line(f"next: python export.py {output} -o DIR")
+    print_line(f"next: python export.py {quoted(output)} -o DIR")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.gpu.cases import BACKENDS, DRY, ENGINES, FULL, QUICK, Backend, Group, Scope, chosen, plan, probe
-from hc_deploy.console import print_line, print_note, run_app
+from hc_deploy.console import print_note, print_text, run_app
+from hc_deploy.shown import quoted
 
 if TYPE_CHECKING:
     from benchmarks.gpu.measure import GroupResult
@@ -71,13 +72,14 @@ def main(
     with interrupts.postponed(seconds=SECONDS_TO_SAVE):
         report = run.save()
     with suppress(OSError) if run.interrupted else nullcontext():  # the terminal may be closed
-        print_line((output / "gpu.md").read_text())
+        print_text((output / "gpu.md").read_text(encoding="utf-8"))
     if run.interrupted:
         interrupts.leave(f"{interrupts.reason()}; what was measured is in {output}")
     if report.parity_failures:
         raise GateError(
             "\n".join([f"{len(report.parity_failures)} cases do not answer as torch", *report.parity_failures[:10]]),
-            expected="labels within the bounds of the precision", mend=f"all of them are in {output / 'report.json'}",
+            expected="labels within the bounds of the precision",
+            mend=f"all of them are in {quoted(output / 'report.json')}",
         )  # fmt: skip
 
 

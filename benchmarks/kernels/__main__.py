@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.console import print_line, print_note, run_app
+from hc_deploy.console import print_note, print_text, run_app
+from hc_deploy.shown import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -74,12 +75,12 @@ def main(
     write_bytes(output / "report.json", report.to_json().encode())
     text = markdown(report)
     write_bytes(output / "kernels.md", text.encode())
-    print_line(text)
+    print_text(text)
     if report.failures:
         raise GateError(
             "\n".join([f"{len(report.failures)} checks failed", *report.failures[:10]]),
             expected="each kernel within the allowed error, nothing found by the sanitizer",
-            mend=f"all of them are in {output / 'report.json'}",
+            mend=f"all of them are in {quoted(output / 'report.json')}",
         )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.console import print_line, print_note, run_app
+from hc_deploy.console import print_note, print_text, run_app
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ def main(
     for group in groups:
         run.measure(group)
         run.save()
-    print_line((output / "networks.md").read_text())
+    print_text((output / "networks.md").read_text(encoding="utf-8"))
 
 
 class Run:

@@ -18,6 +18,7 @@ from typing import Any
 from hc_deploy.bench.environment import Environment
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.shown import visible
 from hc_deploy.strict_json import Mismatch, decode, parse, render
 
 REPORT_SCHEMA = 1
@@ -174,7 +175,7 @@ def describe_file(path: Path) -> ModelFile:
     """Digest and size of a model file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ModelFile(str(path), digest, path.stat().st_size)
+    return ModelFile(visible(str(path)), digest, path.stat().st_size)
 
 
 def _check_schema(fields: Any) -> None:

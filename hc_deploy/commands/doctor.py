@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from hc_deploy.console import print_line
+from hc_deploy.console import print_line, show
+from hc_deploy.shown import visible
 
 
 def doctor() -> None:
@@ -12,7 +13,6 @@ def doctor() -> None:
 
     Exit code 4 when something that every command needs is missing.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -25,8 +25,8 @@ def doctor() -> None:
     colours = {Status.WORKS: "green", Status.MISSING: "yellow", Status.BROKEN: "red"}
     for finding in findings:
         status = Text(finding.status, style=colours[finding.status])
-        table.add_row(Text(finding.name), status, Text(finding.detail), Text(finding.needed_for))
-    Console().print(table)
+        table.add_row(Text(finding.name), status, Text(visible(finding.detail)), Text(finding.needed_for))
+    show(table)
     lacking = [finding for finding in findings if finding.status is not Status.WORKS]
     mends: dict[str, list[str]] = {}
     for finding in lacking:
@@ -37,6 +37,8 @@ def doctor() -> None:
     for mend, names in mends.items():
         print_line(f"for {', '.join(names)}:  {mend}")
     if any(finding.required for finding in lacking):
-        print_line("\nhc-deploy cannot run a model here until the required parts above are in place")
+        print_line()
+        print_line("hc-deploy cannot run a model here until the required parts above are in place")
         raise typer.Exit(4)
-    print_line("\nhc-deploy can run models on this machine")
+    print_line()
+    print_line("hc-deploy can run models on this machine")

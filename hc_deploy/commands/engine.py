@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hc_deploy.commands.progress import live
-from hc_deploy.console import print_line, print_note
+from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import make_folder
+from hc_deploy.outputs import Output, files_of
+from hc_deploy.shown import visible
 
 if TYPE_CHECKING:
     from hc_deploy.engine.build import Progress
     from hc_deploy.engine.sidecar import Sidecar
     from hc_deploy.spec import ModelSpec
 
+FILES = ("model.onnx", "model.engine", "model.engine.json")
 STAGES = {
     "load": "loading TensorRT",
     "precision": "setting the precision",
@@ -62,6 +65,19 @@ def require_no_engine_options(arguments: EngineArguments) -> None:
         )
 
 
+def claim_files(checkpoint: Path | None, folder: Path, arguments: EngineArguments, *, engine: bool) -> None:
+    """Refuse an export that would destroy what it reads, and say which existing files it will replace."""
+    inputs = files_of(checkpoint) if checkpoint is not None else []
+    outputs = [Output(folder / name) for name in (FILES if engine else FILES[:1])]
+    if arguments.plugin_library is not None:
+        inputs.append(arguments.plugin_library)
+    if arguments.typed_model is not None:
+        outputs.append(Output(arguments.typed_model, "--typed-model"))
+    if arguments.timing_cache is not None:
+        outputs.append(Output(arguments.timing_cache, "--timing-cache", updated=True))
+    claim_outputs(inputs, outputs)
+
+
 def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tuned: Shape) -> BuildOptions:
     """What was typed, checked and completed by defaults.
 
@@ -94,11 +110,10 @@ def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tun
     )
 
 
-def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None) -> None:
+def require_ready(options: BuildOptions, folder: Path) -> None:
     """Refuse what can be known before anything is exported.
 
     Raises:
-        UsageError: the typed model would take the place of the model or the engine.
         MissingDependencyError: the flavour, the plugin library, or a GPU that the builder needs is not there.
         DeployError: the plugin library cannot be read, the engine's name is taken by a folder, or the timing cache's
             folder cannot be made.
@@ -107,9 +122,7 @@ def require_ready(options: BuildOptions, folder: Path, typed_model: Path | None)
 
     from hc_deploy.engine import flavours, plugin_library
 
-    taken = [folder / name for name in ("model.onnx", "model.engine", "model.engine.json")]
-    if typed_model is not None and typed_model.resolve() in [path.resolve() for path in taken]:
-        raise UsageError(f"--typed-model {typed_model}", expected="another name than the files of -o")
+    taken = [folder / name for name in FILES]
     cache = [] if options.timing_cache is None else [Path(options.timing_cache)]
     folders = [path for path in (*taken, *cache) if path.is_dir()]
     if folders:
@@ -149,14 +162,20 @@ def shown(flavour: str) -> Iterator[Callable[[Progress], None]]:
         return
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-    columns = [TextColumn(f"{flavour}: {{task.description}}"), BarColumn(bar_width=None), TimeElapsedColumn()]
+    columns = [
+        TextColumn(f"{flavour}: {{task.description}}", markup=False),
+        BarColumn(bar_width=None),
+        TimeElapsedColumn(),
+    ]
     with live(*columns) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(progress: Progress) -> None:
             text = STAGES.get(progress.stage, progress.stage)
             total = progress.total or None
-            bar.update(task, description=f"{text} {progress.phase}".rstrip(), total=total, completed=progress.done)
+            bar.update(
+                task, description=visible(f"{text} {progress.phase}".rstrip()), total=total, completed=progress.done
+            )
 
         yield show
 

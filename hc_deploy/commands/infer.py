@@ -11,8 +11,9 @@ import typer
 from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
-from hc_deploy.console import print_line, print_note
+from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.errors import DeployError
+from hc_deploy.outputs import files_of
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session
@@ -40,12 +41,12 @@ def infer(
     from hc_deploy.runtime import open_session
     from hc_deploy.video.images import images_in
     from hc_deploy.video.overlay import OverlayOptions
-    from hc_deploy.video.pipeline import check_pictures
+    from hc_deploy.video.pipeline import picture_outputs
     from hc_deploy.video.stages import check_model
     from hc_deploy.video.timing import StageTimes
 
     files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
-    check_pictures(files, output)
+    claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
     with open_session(model, provider=provider, threads=threads) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)

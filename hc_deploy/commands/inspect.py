@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from hc_deploy.console import show
+from hc_deploy.shown import visible
+
 
 def inspect(
     file: Annotated[
@@ -14,7 +17,6 @@ def inspect(
     ],
 ) -> None:
     """Show what a file is: network, classes, sizes, operators, precision, training or measurement."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -24,5 +26,5 @@ def inspect(
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for title, text in describe(file):
-        table.add_row(Text(title), Text(text))
-    Console().print(table)
+        table.add_row(Text(visible(title)), Text(visible(text)))
+    show(table)

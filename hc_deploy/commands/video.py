@@ -13,8 +13,9 @@ import typer
 from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
-from hc_deploy.console import print_line
+from hc_deploy.console import claim_outputs, print_line
 from hc_deploy.interrupts import deferred, leave, reason, saying
+from hc_deploy.outputs import Output, files_of
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session
@@ -48,7 +49,6 @@ def video(
     """
     from hc_deploy.runtime import open_session
     from hc_deploy.video.overlay import OverlayOptions
-    from hc_deploy.video.pipeline import check_apart
     from hc_deploy.video.sinks import parse_target
     from hc_deploy.video.sources import open_source
     from hc_deploy.video.stages import check_model
@@ -57,7 +57,10 @@ def video(
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
     with open_source(source) as opened:
         target = named or parse_target(f"{opened.info.name}_segmented.mp4")
-        check_apart(opened.path, target, labels)
+        outputs = [Output(target.path, numbered=target.folder)]
+        if labels is not None:
+            outputs.append(Output(labels, "--labels", numbered=True))
+        claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
         with open_session(model, provider=provider, threads=threads) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)

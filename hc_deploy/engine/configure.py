@@ -11,6 +11,7 @@ from hc_deploy.engine.flavours import capabilities_of
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import require_file
+from hc_deploy.shown import quoted
 
 MIB = 1 << 20
 
@@ -108,7 +109,7 @@ def _set_timing_cache(config: Any, path: Path) -> None:
         raise DeployError(
             f"{path} is no timing cache of this TensorRT and GPU",
             expected="one that was written here",
-            mend=f"rm {path}",
+            mend=f"rm {quoted(path)}",
         )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.gpu import read_gpu
+from hc_deploy.shown import quoted
 from hc_deploy.spec import Flavour
 from hc_deploy.temporary import make_temporary_folder
 
@@ -108,7 +109,7 @@ def _complete_rtx() -> None:
         raise DeployError(
             "tensorrt_rtx is already imported, and its ONNX parser would end the process at the first plugin",
             expected='hc_deploy.engine.flavours.load("tensorrt-rtx") before the first import of tensorrt_rtx',
-            mend=f"ln -s {RTX_LIBRARIES[0]} {wheel / RTX_MISSING_NAME}",
+            mend=f"ln -s {RTX_LIBRARIES[0]} {quoted(wheel / RTX_MISSING_NAME)}",
         )
     folder = make_temporary_folder()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

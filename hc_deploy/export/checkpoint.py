@@ -20,6 +20,7 @@ from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.pickles import Refused, read_pickle
 from hc_deploy.export.states import find_state, ignored, match_names, require_finite
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.shown import quoted
 from hc_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -84,7 +85,7 @@ def check_checkpoint_name(path: Path) -> None:
     """UsageError unless `path` is named as what `save_checkpoint` writes."""
     if path.suffix != ".safetensors":
         raise UsageError(
-            f"{path}", expected="a name ending in .safetensors", mend=f"-o {path.with_suffix('.safetensors')}"
+            f"{path}", expected="a name ending in .safetensors", mend=f"-o {quoted(path.with_suffix('.safetensors'))}"
         )
 
 
@@ -244,8 +245,12 @@ def load_state(module: nn.Module, checkpoint: Checkpoint, *, arch: str, ignore_k
     if any(entries for _, entries in misfits):
         lines = [f"{checkpoint.path} does not fit {arch}; nothing was loaded"]
         lines += [f"  {title} ({len(entries)}): {_shorten(entries)}" for title, entries in misfits if entries]
+        said = checkpoint.info.arch
+        if said is not None and said != arch:
+            lines[0] += f" (it says that it is of {said})"
         only_more = not missing and not misfits[2][1]
-        mend = "--ignore-keys 'PATTERN' for what the network does not need" if only_more else None
+        mend = f"hc-deploy inspect {quoted(checkpoint.path)}"
+        mend = "--ignore-keys 'PATTERN' for what the network does not need" if only_more else mend
         raise DeployError("\n".join(lines), expected=f"the {len(own)} parameters of {arch}", mend=mend)
     fitting = {name: tensor for name, tensor in state.items() if name in own}
     require_finite(fitting, source=str(checkpoint.path))

@@ -16,6 +16,7 @@ from typing import Any
 from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
+from hc_deploy.names import openable
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
@@ -118,10 +119,13 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
     options.add_session_config_entry(RECORD_NODES, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
-    model, providers = (str(path), [wanted]) if provider != "tensorrt" else _for_tensorrt(path)
+    typed, providers = (None, [wanted]) if provider != "tensorrt" else _for_tensorrt(path)
     preload(ort, provider)
     try:  # without the fallback, which prints to standard output, hides the reason and opens the model again elsewhere
-        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        with openable(path) as name:
+            session = ort.InferenceSession(typed or name, options, providers=providers, enable_fallback=0)
+    except DeployError:
+        raise
     except (RuntimeError, ValueError) as error:  # the provider did not start; a bad model raises onnxruntime's classes
         raise MissingDependencyError(
             f"{wanted} does not start: {_first_line(error)}", expected=f"{wanted} to load", mend="hc-deploy doctor"

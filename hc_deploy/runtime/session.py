@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.shown import quoted
 from hc_deploy.spec import CHECKPOINTS, ModelSpec
 
 Array = NDArray[Any]
@@ -133,7 +134,9 @@ def open_session(path: Path | str, *, provider: str | None = None, threads: int 
         return TensorRtSession(path)
     if path.suffix in CHECKPOINTS:
         raise UsageError(
-            f"{path} is a checkpoint", expected=KINDS, mend=f"python export.py {path} -o {path.with_suffix('')}"
+            f"{path} is a checkpoint",
+            expected=KINDS,
+            mend=f"python export.py {quoted(path)} -o {quoted(path.with_suffix(''))}",
         )
     raise UsageError(f"{path}: no runtime for '{path.suffix or 'a folder without model.onnx'}'", expected=KINDS)
 

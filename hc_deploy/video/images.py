@@ -11,6 +11,7 @@ import numpy as np
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.runtime.session import Array
+from hc_deploy.shown import quoted
 from hc_deploy.video.quiet import quiet_stderr
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -78,7 +79,7 @@ def images_in(folder: Path) -> list[Path]:
         raise DeployError(
             f"there is no image in {folder}",
             expected=f"files ending in {', '.join(IMAGE_SUFFIXES)}",
-            mend=f"ls {folder}",
+            mend=f"ls {quoted(folder)}",
         )
     return sorted(images, key=natural_key)
 

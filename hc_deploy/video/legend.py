@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from hc_deploy.runtime.session import Array
+from hc_deploy.shown import visible
 
 MIN_SHARE = 0.001
 LINGER_S = 1.0
@@ -45,7 +46,7 @@ class Legend:
     """Remembers when each class was last in sight; draws a panel that is rendered only when it changes."""
 
     def __init__(self, classes: tuple[str, ...], palette: tuple[tuple[int, int, int], ...]) -> None:
-        self._classes, self._palette = classes, palette
+        self._classes, self._palette = tuple(visible(name) for name in classes), palette  # OpenCV dies of others
         self._seen: dict[int, tuple[float, float]] = {}
         self._key: tuple[object, ...] = ()
         self._panel: Panel | None = None

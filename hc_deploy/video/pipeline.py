@@ -9,30 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from hc_deploy.errors import UsageError
+from hc_deploy.outputs import Output
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.video.answers import drawer_for, in_words, stored
 from hc_deploy.video.frame import Frame
 from hc_deploy.video.images import write_png
 from hc_deploy.video.legend import class_shares
 from hc_deploy.video.overlay import OverlayOptions
-from hc_deploy.video.sinks import FolderSink, Sink, Target
+from hc_deploy.video.sinks import FolderSink, Sink
 from hc_deploy.video.sources import Source
 from hc_deploy.video.stages import draw, infer, read
 from hc_deploy.video.timing import StageTimes
-
-
-def check_apart(source: Path | None, target: Target, labels: Path | None) -> None:
-    """Refuse outputs that would overwrite the input, or each other.
-
-    Args:
-        source: the file or folder that is read, None where it is not on disk.
-        target: where the pictures go. labels: the folder for label maps, if any.
-    """
-    for output in (target.path, labels):
-        if output is not None and source is not None and _same(output, source):
-            raise UsageError(f"{output} is both input and output", expected="another output", mend="-o NAME.mp4")
-    if labels is not None and target.folder and _same(labels, target.path):
-        raise UsageError(f"{labels} for both overlays and labels", expected="two folders: both hold 000000.png")
 
 
 def segment_video(
@@ -79,11 +66,10 @@ def output_names(image: Path, folder: Path) -> tuple[Path, Path]:
     return folder / f"{image.stem}_overlay.png", folder / f"{image.stem}_labels.png"
 
 
-def check_pictures(images: list[Path], folder: Path) -> None:
-    """Refuse images whose outputs would overwrite each other or an input."""
-    inputs = {image.resolve(): image for image in images}
+def picture_outputs(images: list[Path], folder: Path) -> list[Output]:
+    """What is written for `images`; UsageError for two whose names would be the same."""
     taken: dict[Path, Path] = {}
-    for image in inputs.values():
+    for image in {image.resolve(): image for image in images}.values():
         for output in output_names(image, folder):
             if (other := taken.setdefault(output, image)) != image:
                 raise UsageError(
@@ -91,8 +77,7 @@ def check_pictures(images: list[Path], folder: Path) -> None:
                     expected="images with different names",
                     mend="run them apart, each with its own -o",
                 )
-            if output.resolve() in inputs:
-                raise UsageError(f"{output} is both input and output", expected="another folder", mend="-o DIR")
+    return [Output(path) for path in taken]
 
 
 def segment_picture(
@@ -116,10 +101,3 @@ def segment_picture(
     height, width = drawn.labels.shape
     shares = class_shares(drawn.labels, classes) if classes else np.zeros(0)
     return Picture(source, overlay_path, labels_path, (height, width), shares, in_words(drawn.labels, task))
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file or folder, through links too."""
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return one.resolve() == other.resolve()

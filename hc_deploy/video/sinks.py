@@ -23,7 +23,9 @@ import cv2
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import atomic_path, make_folder
 from hc_deploy.interrupts import postponed, salvaging
+from hc_deploy.names import openable
 from hc_deploy.runtime.session import Array
+from hc_deploy.shown import quoted
 from hc_deploy.video.frame import VideoInfo
 from hc_deploy.video.images import write_png
 from hc_deploy.video.quiet import quiet_opencv, quiet_stderr
@@ -93,7 +95,7 @@ def parse_target(text: str) -> Target:
     raise UsageError(
         f"output {text}: no video format '{path.suffix}'" if path.suffix else f"output {text} has no suffix",
         expected=f"a name ending in {', '.join(CODECS)}, or a folder for numbered PNGs",
-        mend=f"-o {path.with_suffix('.mp4')}, or -o {path.with_suffix('')}/",
+        mend=f"-o {quoted(path.with_suffix('.mp4'))}, or -o {quoted(path.with_suffix(''))}/",
     )
 
 
@@ -162,9 +164,9 @@ class VideoSink:
         height, width = self._size[0] + self._padding[0], self._size[1] + self._padding[1]
         for codec in CODECS[self.path.suffix.lower()]:
             fourcc = cv2.VideoWriter.fourcc(*codec.fourcc)
-            with quiet_stderr():
+            with openable(self._temporary) as name, quiet_stderr():
                 try:
-                    writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, (width, height))
+                    writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, fourcc, fps, (width, height))
                 except cv2.error:
                     continue
             if writer.isOpened():
@@ -172,7 +174,7 @@ class VideoSink:
         raise DeployError(
             f"cannot write {self.path}: no encoder takes {width}x{height} at {fps:g} frames per second",
             expected=f"a format that does: {', '.join(CODECS)}, or a folder",
-            mend=f"-o {self.path.with_suffix('.avi')}",
+            mend=f"-o {quoted(self.path.with_suffix('.avi'))}",
         )
 
     def write(self, image: Array) -> None:
@@ -224,7 +226,7 @@ class VideoSink:
         return DeployError(
             f"cannot write {self.path}: {reason}",
             expected="room on the disk for the whole video",
-            mend=f"df -h {self.path.parent}, then free space or choose another output with -o",
+            mend=f"df -h {quoted(self.path.parent)}, then free space or choose another output with -o",
         )
 
 
@@ -233,15 +235,15 @@ def frames_held(path: Path, expected: int) -> int:
 
     `expected` itself when the header says so and the last frame can be decoded; otherwise all frames are counted.
     """
-    with quiet_stderr():
-        capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    with openable(path) as name, quiet_stderr():
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         try:
             if round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == expected:
                 capture.set(cv2.CAP_PROP_POS_FRAMES, expected - 1)
                 if capture.read()[0]:
                     return expected
             capture.release()
-            capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
             count = 0
             while capture.grab():
                 count += 1

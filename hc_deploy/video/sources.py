@@ -12,13 +12,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import cv2
 
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file
+from hc_deploy.names import openable
 from hc_deploy.runtime.session import Array
+from hc_deploy.shown import quoted
 from hc_deploy.video.frame import Frame, VideoInfo
 from hc_deploy.video.images import IMAGE_SUFFIXES, images_in, read_image
 from hc_deploy.video.quiet import quiet_opencv, quiet_stderr
@@ -38,12 +40,12 @@ class Source:
     Attributes:
         info: size, rate and, where known, number of frames.
         problem: after the last frame: why there are fewer of them than promised, or None.
-        path: the file or folder on disk, or None.
+        reads: what it reads from the disk: files, and the folder that they are taken from.
     """
 
     info: VideoInfo
     problem: DeployError | None = None
-    path: Path | None = None
+    reads: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Frame]:
         raise NotImplementedError
@@ -62,7 +64,7 @@ class ImageSource(Source):
     """Image files as a video of 30 frames per second, all of the first one's size."""
 
     def __init__(self, path: Path, files: list[Path]) -> None:
-        self.path, self._files = path, files
+        self.path, self._files, self.reads = path, files, (path, *files)
         self._first = read_image(files[0])
         height, width = self._first.shape[:2]
         self.info = VideoInfo(
@@ -86,7 +88,7 @@ class ImageSource(Source):
                 f"{path.name} is {image.shape[1]}x{image.shape[0]}, but {self._files[0].name} is "
                 f"{self.info.width}x{self.info.height}",
                 expected="images of one size (width x height) for a video",
-                mend=f"hc-deploy infer MODEL {self.path} -o DIR",
+                mend=f"hc-deploy infer MODEL {quoted(self.path)} -o DIR",
             )
         return image
 
@@ -106,7 +108,8 @@ class CaptureSource(Source):
     """
 
     def __init__(self, capture: Any, *, name: str, received: str, live: bool = False, path: Path | None = None) -> None:
-        self._capture, self._received, self._live, self.path = capture, received, live, path
+        self._capture, self._received, self._live = capture, received, live
+        self.reads = () if path is None else (path,)
         done, first = capture.read()
         if not done:
             capture.release()
@@ -176,9 +179,9 @@ def open_source(text: str) -> Source:
     quiet_opencv()
     if text.isdecimal():
         return _camera(int(text))
-    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+    path = _on_disk(text)
+    if path is None:
         return _stream(text)
-    path = Path(text)
     if path.is_dir():
         return ImageSource(path, images_in(path))
     if path.suffix.lower() in IMAGE_SUFFIXES and "%" not in path.name:
@@ -186,9 +189,21 @@ def open_source(text: str) -> Source:
     return _video_file(path)
 
 
+def _on_disk(text: str) -> Path | None:
+    """The file or folder that is named, None for a stream. `file://` is on disk too: an output could be that file."""
+    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) is None:
+        return Path(text)
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() != "file":
+        return None
+    plain = Path(rest)  # as FFmpeg reads it; %20 is a space to everybody else
+    return plain if plain.exists() else Path(unquote(rest))
+
+
 def _video_file(path: Path) -> Source:
     require_file(path, what=SOURCES)
-    capture = _capture(str(path.resolve()), cv2.CAP_FFMPEG, [])  # absolute: 'a:b.mp4' is no protocol
+    with openable(path) as name:  # absolute: 'a:b.mp4' is no protocol
+        capture = _capture(name, cv2.CAP_FFMPEG, [])
     if capture is None or int(capture.get(cv2.CAP_PROP_FOURCC)) == TEXT_ART:
         raise DeployError(
             f"{path} is not a video that can be read",

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 from hc_deploy import interrupts
+from hc_deploy.console import claim_outputs, open_streams, print_error, print_line
+from hc_deploy.errors import DeployError
+from hc_deploy.outputs import Output
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         (_clip if chosen.command == "clip" else _sheet)(chosen)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, DeployError) as error:
+        print_error(f"error: {error}")
         return 1
     return 0
 
@@ -44,10 +47,11 @@ def _size(text: str) -> tuple[int, int]:
 def _clip(chosen: argparse.Namespace) -> None:
     from .clip import write_clip
 
-    chosen.output.mkdir(parents=True, exist_ok=True)
     movie, labels = chosen.output / "street.mp4", chosen.output / "labels"
+    claim_outputs([], [Output(movie)])
+    chosen.output.mkdir(parents=True, exist_ok=True)
     write_clip(movie, labels, seed=chosen.seed, size=chosen.size, frames=chosen.frames, fps=chosen.fps)
-    print(f"{movie} and {labels}: {chosen.frames} frames of {chosen.size[0]}x{chosen.size[1]}")
+    print_line(f"{movie} and {labels}: {chosen.frames} frames of {chosen.size[0]}x{chosen.size[1]}")
 
 
 def _sheet(chosen: argparse.Namespace) -> None:
@@ -55,11 +59,13 @@ def _sheet(chosen: argparse.Namespace) -> None:
     import numpy as np
 
     from hc_deploy.classes import CITYSCAPES
+    from hc_deploy.video.images import write_png
 
     from .scene import Scene
 
     if chosen.scenes < 1:
         raise ValueError(f"--scenes is {chosen.scenes}, expected 1 or more")
+    claim_outputs([], [Output(chosen.output)])
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(CITYSCAPES.palette)] = CITYSCAPES.palette
     tiles = []
@@ -69,11 +75,11 @@ def _sheet(chosen: argparse.Namespace) -> None:
     across = min(4, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % across)
     rows = [np.hstack(tiles[k : k + across]) for k in range(0, len(tiles), across)]
-    if not cv2.imwrite(str(chosen.output), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {chosen.output}")
-    print(f"{chosen.output}: seeds {chosen.seed} to {chosen.seed + chosen.scenes - 1}")
+    write_png(chosen.output, cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    print_line(f"{chosen.output}: seeds {chosen.seed} to {chosen.seed + chosen.scenes - 1}")
 
 
 if __name__ == "__main__":
     interrupts.take()
+    open_streams()
     sys.exit(main())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from hc_deploy.names import openable
 from hc_deploy.temporary import temporary_folder
 
 from .scene import Frame, Scene
@@ -64,13 +65,15 @@ def _check_times(frames: int, fps: float) -> None:
 
 
 def _write(movie: Path, folder: Path, drive: Iterator[Frame], size: tuple[int, int], fps: float) -> None:
-    writer = cv2.VideoWriter(str(movie), cv2.VideoWriter.fourcc(*"mp4v"), fps, (size[1], size[0]))
+    movie.touch()
+    with openable(movie) as name:
+        writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), fps, (size[1], size[0]))
     if not writer.isOpened():
         raise OSError(f"OpenCV cannot write an MP4 at {movie}: its build lacks FFmpeg")
     try:
         for number, frame in enumerate(drive):
             writer.write(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-            if not cv2.imwrite(str(folder / f"{number:05d}.png"), frame.labels, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-                raise OSError(f"cannot write {folder / f'{number:05d}.png'}")
+            _, data = cv2.imencode(".png", frame.labels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            (folder / f"{number:05d}.png").write_bytes(data.tobytes())
     finally:
         writer.release()
