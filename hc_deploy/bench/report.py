@@ -8,7 +8,6 @@ nanoseconds; entry i of every list comes from round i, so lists of two models ca
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.bench.environment import Environment
+from hc_deploy.digest import file_sha256
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.strict_json import Mismatch, decode, parse, read_json, render
@@ -173,9 +173,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def describe_file(path: Path) -> ModelFile:
     """Digest and size of a model file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ModelFile(str(path), digest, path.stat().st_size)
+    return ModelFile(str(path), file_sha256(path), path.stat().st_size)
 
 
 def _report(fields: Any) -> Report:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
+from hc_deploy.digest import file_sha256, require_sha256
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
@@ -39,9 +40,7 @@ class FileRecord:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(path.name, path.stat().st_size, digest)
+        return cls(path.name, path.stat().st_size, file_sha256(path))
 
 
 @dataclass(frozen=True)
@@ -156,25 +155,36 @@ def verify_engine(engine: Path) -> Sidecar:
     Raises:
         DeployError: a file is missing, or the engine is not the one that the sidecar describes.
     """
-    sidecar = _sidecar_beside(engine)
+    _require_engine(engine)
+    sidecar = read_sidecar(engine)
     _require_same(engine, FileRecord.of(engine), sidecar)
     return sidecar
 
 
-def read_engine(engine: Path) -> tuple[Sidecar, bytes]:
+def read_engine(engine: Path, *, expect_sha256: str | None = None) -> tuple[Sidecar, bytes]:
     """The sidecar and the engine: the very bytes that the hash was taken of.
 
+    expect_sha256: the engine's hash as its user knows it. The sidecar lies beside the engine: whoever can change one
+        can change both, so its hash tells of accidents only.
+
     Raises:
-        DeployError: as `verify_engine`.
+        DeployError: as `verify_engine`, or the hash is not the one that was expected.
     """
-    sidecar, data = _sidecar_beside(engine), engine.read_bytes()
-    _require_same(engine, FileRecord(engine.name, len(data), hashlib.sha256(data).hexdigest()), sidecar)
+    _require_engine(engine)
+    if expect_sha256 is None:
+        sidecar, data = read_sidecar(engine), engine.read_bytes()  # no gigabytes are read beside a bad sidecar
+        digest = hashlib.sha256(data).hexdigest()
+    else:
+        data = engine.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        require_sha256(engine, digest, expect_sha256)
+        sidecar = read_sidecar(engine)
+    _require_same(engine, FileRecord(engine.name, len(data), digest), sidecar)
     return sidecar, data
 
 
-def _sidecar_beside(engine: Path) -> Sidecar:
+def _require_engine(engine: Path) -> None:
     require_file(engine, what="a model.engine made by export.py --engine")
-    return read_sidecar(engine)
 
 
 def _require_same(engine: Path, found: FileRecord, sidecar: Sidecar) -> None:

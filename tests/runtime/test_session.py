@@ -155,7 +155,9 @@ def fake(monkeypatch):
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: names)
     monkeypatch.setattr(ort, "InferenceSession", session)
-    monkeypatch.setattr("hc_deploy.runtime.onnxruntime._for_tensorrt", lambda path: (b"", [(names[0], {}), names[1]]))
+    monkeypatch.setattr(
+        "hc_deploy.runtime.onnxruntime._for_tensorrt", lambda path, data: (b"", [(names[0], {}), names[1]])
+    )
     return session
 
 
@@ -231,8 +233,8 @@ def test_damaged_metadata(exported, tmp_path, content):
 def test_bad_files(exported, tmp_path):
     data = (exported[0] / "model.onnx").read_bytes()
     for name, content, message in [
-        ("cut.onnx", data[: len(data) // 2], "cannot be opened"),
-        ("text.onnx", b"not a model", "cannot be opened"),
+        ("cut.onnx", data[: len(data) // 2], "whole ONNX file"),
+        ("text.onnx", b"not a model", "whole ONNX file"),
         ("empty.onnx", b"", "empty"),
         ("net.safetensors", b"x", "is a checkpoint"),
         ("net.txt", b"x", "no runtime for '.txt'"),
