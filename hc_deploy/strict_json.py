@@ -159,11 +159,11 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
 def _tuple(parts: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     _checked(value, list, where, "a list")
     if len(parts) == 2 and parts[1] is Ellipsis:
-        if parts[0] is int and all(type(entry) is int for entry in value):  # a report has millions
-            return tuple(value)
         parts = parts[:1] * len(value)
     if len(parts) != len(value):
         raise Mismatch(f"{where} has {len(value)} entries", f"{len(parts)}")
+    if all(part is int for part in parts) and all(type(entry) is int for entry in value):
+        return tuple(value)  # a report has millions
     return tuple(
         decode(part, entry, f"{where}[{index}]") for index, (part, entry) in enumerate(zip(parts, value, strict=True))
     )

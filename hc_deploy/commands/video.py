@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
+from hc_deploy.commands.options import (
+    Alpha,
+    Connected,
+    ExpectSha256,
+    LegendOption,
+    Model,
+    Provider,
+    Superpixels,
+    Threads,
+)
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
 from hc_deploy.console import print_line, print_note
@@ -34,6 +43,7 @@ def video(
     ] = None,
     provider: Provider = None,
     threads: Threads = None,
+    expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
     connected: Connected = False,
@@ -57,7 +67,7 @@ def video(
     with open_source(source) as opened:
         target = named or parse_target(f"{opened.info.name}_segmented.mp4")
         check_apart(opened.path, target, labels)
-        with open_session(model, provider=provider, threads=threads) as session:
+        with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
             run.go()
