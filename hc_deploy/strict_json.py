@@ -82,6 +82,8 @@ def read_json(path: Path, *, most_bytes: int = MOST_BYTES, most_entries: int = M
 
 def _measure(text: str, most_bytes: int, most_entries: int) -> None:
     """Refuse what would take too much memory, time or recursion to parse; linear in the text."""
+    if not isinstance(text, str):  # protobuf gives bytes for what is not UTF-8
+        raise Mismatch("is not text", "JSON in UTF-8")
     if len(text) > most_bytes:
         raise _too_long(most_bytes)
     entries = text.count(",") + text.count("[") + text.count("{")

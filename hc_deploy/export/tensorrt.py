@@ -25,7 +25,7 @@ def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
         raise DeployError(
             f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
         ) from None
-    except (onnx.checker.ValidationError, ValueError, OSError) as error:  # weights in other files
+    except (onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:  # weights in other files
         raise DeployError(
             f"{path} cannot be read with its weights: {str(error).splitlines()[0][:300]}",
             expected="the model and the files that it has weights in, in one folder",

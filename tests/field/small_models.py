@@ -27,9 +27,10 @@ def spec_fields(**changed):
     return {name: value for name, value in fields.items() if value is not ...}
 
 
-def save(
-    path, metadata, *, image=(TensorProto.UINT8, [1, 8, 8, 3]), labels=(TensorProto.UINT8, [1, 8, 8]), logits=None
-):
+IMAGE, LABELS = (TensorProto.UINT8, [1, 8, 8, 3]), (TensorProto.UINT8, [1, 8, 8])
+
+
+def save(path, metadata, *, image=IMAGE, labels=LABELS, logits=None):
     """`labels` is the largest channel of `image`; `logits`, where given as a shape, are zeros."""
     nodes = [helper.make_node("ReduceMax", ["image"], ["largest"], keepdims=0, axes=[3])]
     nodes.append(helper.make_node("Cast", ["largest"], ["labels"], to=labels[0]))

@@ -50,7 +50,8 @@ def tiff(height, width, *, order="<", tile=None):
     entries += [] if tile is None else [(322, 4, tile), (323, 4, tile)]
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(entries))
     packed = b"".join(
-        struct.pack(order + "HHI", tag, kind, 1) + struct.pack(order + ("HH" if kind == 3 else "I"), *([value, 0][:5 - kind]))
+        struct.pack(order + "HHI", tag, kind, 1)
+        + (struct.pack(order + "HH", value, 0) if kind == 3 else struct.pack(order + "I", value))
         for tag, kind, value in entries
     )  # fmt: skip
     return head + packed + bytes(4)
@@ -102,9 +103,9 @@ def test_an_image_is_measured_before_it_is_decoded(tmp_path, monkeypatch, name):
 
 def test_a_folder_of_bombs_costs_little(tmp_path):
     for name, (data, _) in BOMBS.items():
-        (tmp_path / name).write_bytes(data)
+        (tmp_path / f"of_{name.replace('.', '_')}.{name.split('.')[-1]}").write_bytes(data)
     model = save(tmp_path / "model.onnx", spec_fields())
-    ended = run("-m", "hc_deploy", "infer", model, *(tmp_path / name for name in BOMBS), "-o", "out", cwd=tmp_path)
+    ended = run("-m", "hc_deploy", "infer", model, *sorted(tmp_path.glob("of_*")), "-o", "out", cwd=tmp_path)
     assert ended.code == 1 and ended.err.count("error: ") == 1
     assert ended.err.count("the limit is") == len(BOMBS) and f"{len(BOMBS)} of {len(BOMBS)} images" in ended.err
 
@@ -115,8 +116,10 @@ def test_the_header_says_what_the_decoder_finds(suffix):
         colour = suffix not in (".pgm", ".pbm")
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3) if colour else (height, width), np.uint8)
         try:
-            data = cv2.imencode(suffix, image)[1].tobytes()
+            data = np.asarray(cv2.imencode(suffix, image)[1]).tobytes()
         except cv2.error:
+            data = b""
+        if not data:
             pytest.skip(f"this OpenCV writes no {suffix}")
         assert claimed_size(data) == (height, width) == cv2.imdecode(np.frombuffer(data, np.uint8), 1).shape[:2]
         for end in range(0, min(40, len(data))):
@@ -389,14 +392,13 @@ def test_free_memory_is_the_least_of_what_limits_it(tmp_path, monkeypatch):
     limits.require_memory(10**18, what="it", mend="nothing")  # unknown: let it try
 
 
-def test_a_report_of_as_many_samples_as_may_be_written_is_read():
-    from hc_deploy.bench.report import MOST_BYTES, MOST_ENTRIES, MOST_SAMPLES
+def test_a_report_of_the_most_rounds_is_read():
+    from hc_deploy.bench.report import MOST_BYTES, MOST_ENTRIES, MOST_NS, MOST_SAMPLES
 
+    assert MOST_SAMPLES * len(f"{MOST_NS}, ") < MOST_BYTES and MOST_SAMPLES < 0.97 * MOST_ENTRIES
     report = make_report({"fcn": 10.0, "hcfcn": 20.0})
-    rounds = MOST_SAMPLES // 3 // 2
+    rounds = limits.MOST_ROUNDS
     samples = {clock: tuple(range(10**9, 10**9 + rounds)) for clock in ("engine", "transfer", "end_to_end")}
     models = tuple(replace(model, samples=replace(model.samples, **samples)) for model in report.models[:2])
     full = replace(report, models=models, workload=replace(report.workload, rounds=rounds))
-    text = full.to_json()
-    assert len(text) < MOST_BYTES and text.count(",") < MOST_ENTRIES
-    assert type(full).from_json(text, source="x") == full
+    assert type(full).from_json(full.to_json(), source="x") == full

@@ -19,7 +19,7 @@ from hc_deploy.runtime.external_data import external_files
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.tensorrt import TensorRtSession
 from hc_deploy.spec import ModelSpec
-from tests.field.small_models import ROOT, run, save, spec_fields
+from tests.field.small_models import IMAGE, LABELS, ROOT, run, save, spec_fields
 from tests.field.test_bombs import sidecar_beside
 
 U8, I32, I64, F16, F32 = (
@@ -40,12 +40,6 @@ LIES = {
     "another output": ({"outputs": ["superpixels"]}, {}, "outputs labels"),
     "task": ({"task": "depth", "classes": [], "palette": [], "outputs": ["depth"]}, {}, "outputs labels"),
     "type of labels": ({}, {"labels": (F32, [1, 8, 8])}, "output labels float32"),
-    "size of labels": (
-        {"height": None, "width": None, "batch": 3},
-        {**FREE, "image": (U8, [3, "h", "w", 3]), "labels": (U8, [2, "h", "w"])},
-        "output labels uint8 [2, any, any]",
-    ),
-    "rank of labels": ({}, {"labels": (U8, [1, 8, 8, 1])}, "output labels"),
     "classes": ({"outputs": ["labels", "logits"]}, {"logits": [1, 5, 2, 2]}, "output logits float32 [1, 5, 2, 2]"),
     "classes beyond uint8": ({"classes": ["x"] * 300, "palette": [[0, 0, 0]] * 300}, {}, "output labels uint8"),
 }
@@ -90,6 +84,17 @@ def test_a_model_without_shapes_of_its_outputs_or_with_two_inputs():
             check_graph(spec, inputs, [Tensor("labels", "uint8", None)], source="a.onnx")
 
 
+@pytest.mark.parametrize("sides", [(2, None, None), (None, 9, None), (1, 8, 8, 1), (8, 8), (None, None, 7)])
+def test_outputs_of_another_shape(sides):
+    """ONNX Runtime corrects a shape that it can infer; TensorRT tells its own."""
+    spec = ModelSpec("a", ("x",), ((0, 0, 0),), batch=1, height=8, width=8)
+    image = Tensor("image", "uint8", (1, 8, 8, 3))
+    check_graph(spec, [image], [Tensor("labels", "uint8", (1, None, 8))], source="a.onnx")
+    with pytest.raises(DeployError, match="output labels uint8") as caught:
+        check_graph(spec, [image], [Tensor("labels", "uint8", sides)], source="a.onnx")
+    assert caught.value.expected == "labels of shape [1, 8, 8]"
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.97, 1.0])
 def test_a_damaged_model_never_gives_more_than_an_error(tmp_path, share):
     """Cut anywhere, or with any byte changed: opened, or one DeployError."""
@@ -119,7 +124,7 @@ def with_text(path, key, value):
     return path
 
 
-@pytest.mark.parametrize(("key", "value"), [(b"hc_deploy", b"\xff\xfe"), (b"\xff", b"x"), (b"hc_deploy", b"")])
+@pytest.mark.parametrize(("key", "value"), [(b"hc_deploy", b"\xff\xfe"), (b"hc_deploy", b"")])
 def test_metadata_that_is_no_text(tmp_path, key, value):
     path = with_text(save(tmp_path / "a.onnx", spec_fields()), key, value)
     for read in (open_session, describe):
@@ -127,18 +132,28 @@ def test_metadata_that_is_no_text(tmp_path, key, value):
             read(path)
 
 
-def growing(path, factor):
-    """Labels that take `factor` times the image before they are made small again: the graph looks harmless."""
+def failing(path, *, factor=None):
+    """A graph that looks harmless and fails when it runs: at a Reshape, or at room for `factor` times the image."""
+    if factor is None:
+        changed = [helper.make_node("Reshape", ["wide", "shape"], ["odd"])]
+        constant = helper.make_tensor("shape", I64, [4], [7, 1, 1, -1])
+    else:
+        changed = [
+            helper.make_node("Shape", ["wide"], ["sides"]),
+            helper.make_node("Mul", ["sides", "times"], ["huge"]),
+            helper.make_node("ConstantOfShape", ["huge"], ["odd"]),
+        ]
+        constant = helper.make_tensor("times", I64, [3], [factor, 1, 1])
     nodes = [
         helper.make_node("ReduceMax", ["image"], ["largest"], keepdims=0, axes=[3]),
         helper.make_node("Cast", ["largest"], ["wide"], to=F32),
-        helper.make_node("Tile", ["wide", "times"], ["many"]),
-        helper.make_node("ReduceMax", ["many"], ["few"], keepdims=1, axes=[0]),
-        helper.make_node("Cast", ["few"], ["labels"], to=U8),
+        *changed,
+        helper.make_node("ReduceMax", ["odd"], ["one"], keepdims=0),
+        helper.make_node("Add", ["wide", "one"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["labels"], to=U8),
     ]
-    times = helper.make_tensor("times", I64, [3], [factor, 1, 1])
     ends = [helper.make_tensor_value_info(name, *value) for name, value in FREE.items()]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [times])
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [constant])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     model.metadata_props.add(key="hc_deploy", value=json.dumps(spec_fields(batch=None, height=None, width=None)))
     onnx.save(model, path)
@@ -146,21 +161,17 @@ def growing(path, factor):
 
 
 def test_out_of_memory_while_running_is_one_error(tmp_path):
-    image = np.zeros((1, 1024, 1024, 3), np.uint8)
-    with (
-        open_session(growing(tmp_path / "a.onnx", 2**34)) as session,
-        pytest.raises(DeployError, match="out of memory") as caught,
-    ):
-        session.run(image)
+    path = failing(tmp_path / "a.onnx", factor=2**36)
+    with open_session(path) as session, pytest.raises(DeployError, match="out of memory") as caught:
+        session.run(np.zeros((1, 64, 64, 3), np.uint8))
     assert caught.value.expected == "enough memory" and caught.value.mend
 
 
 def test_a_failure_inside_the_runtime_is_one_error(tmp_path):
-    with (
-        open_session(growing(tmp_path / "a.onnx", -1)) as session,
-        pytest.raises(DeployError, match="failed on cpu while running") as caught,
-    ):
-        session.run(np.zeros((1, 4, 4, 3), np.uint8))
+    with open_session(failing(tmp_path / "a.onnx")) as session:
+        assert session.run(np.zeros((1, 7, 5, 3), np.uint8))["labels"].shape == (1, 7, 5)
+        with pytest.raises(DeployError, match="failed on cpu while running") as caught:
+            session.run(np.zeros((1, 4, 5, 3), np.uint8))
     assert caught.value.expected and caught.value.mend and "\n" not in caught.value.received
 
 
@@ -173,10 +184,7 @@ def external(path, location, **more):
         helper.make_node("ReduceMax", ["image"], ["largest"], keepdims=0, axes=[3]),
         helper.make_node("Max", ["largest", "w"], ["labels"]),
     ]
-    ends = [
-        helper.make_tensor_value_info("image", U8, [1, 8, 8, 3]),
-        helper.make_tensor_value_info("labels", U8, [1, 8, 8]),
-    ]
+    ends = [helper.make_tensor_value_info(name, *value) for name, value in (("image", IMAGE), ("labels", LABELS))]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     model.metadata_props.add(key="hc_deploy", value=json.dumps(spec_fields()))
@@ -200,8 +208,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "location",
-    ["none.bin", "../secret", "sub/../../secret", "/etc/hostname", "/dev/zero", "link", "circle", "pipe", "sub", "", ".",
-     "w.bin/x", "x" * 300, "w\0.bin"],
+    ["none.bin", "../secret", "sub/../../secret", "/etc/hostname", "/dev/zero", "link", "circle", "pipe", "sub", "",
+     ".", "w.bin/x", "x" * 300, "w\0.bin"],
 )  # fmt: skip
 @pytest.mark.parametrize("read", [open_session, for_tensorrt_provider])
 def test_weights_outside_the_folder_are_not_read(folder, location, read):
@@ -258,7 +266,7 @@ def test_external_data_is_found_wherever_a_tensor_may_stand():
 def test_graphs_nested_without_end_are_refused():
     message = b""
     for _ in range(200):  # attribute.g holding graph.node holding attribute
-        for field in (0x32, 0x0A, 0x2A):
+        for field in (0x32, 0x2A, 0x0A):
             size, digits = len(message), b""
             while size > 127:
                 digits, size = digits + bytes([size & 127 | 128]), size >> 7
@@ -329,7 +337,7 @@ def test_commands_take_the_expected_hash(tmp_path):
     video = ("-m", "hc_deploy", "video", path, "picture.ppm", "-o", "out.mp4", "--expect-sha256")
     bench = (ROOT / "bench.py", "run", "one=a.onnx", "-o", "r.json", "--rounds", "3", "--expect-sha256")
     for command, name in ((infer, ""), (video, ""), (bench, ""), (bench, "one=")):
-        assert run(*command, name + sha256(path), cwd=tmp_path).code == 0
+        assert run(*command, name + sha256(path), cwd=tmp_path).code in (0, 5)  # 5: three samples scatter
         ended = run(*command, name + "0" * 64, cwd=tmp_path)
         assert ended.code == 1 and ended.err.count("is not opened") == 1, ended
     pair = (ROOT / "bench.py", "run", "one=a.onnx", "two=a.onnx", "-o", "r.json", "--rounds", "3")
@@ -337,4 +345,5 @@ def test_commands_take_the_expected_hash(tmp_path):
         options = [part for text in hashes for part in ("--expect-sha256", text)]
         assert run(*pair, *options, cwd=tmp_path).code == 2
     good, bad = ["--expect-sha256", "one=" + sha256(path)], ["--expect-sha256", "two=" + "0" * 64]
-    assert run(*pair, *good, *bad, cwd=tmp_path).code == 1 and run(*pair, *good, cwd=tmp_path).code == 0
+    assert run(*pair, *good, *bad, cwd=tmp_path).code == 1
+    assert run(*pair, *good, cwd=tmp_path).code in (0, 5)
