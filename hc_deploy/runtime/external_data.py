@@ -1,8 +1,9 @@
 """Which other files a model.onnx has its weights in, read from its bytes before a runtime sees them.
 
 ONNX Runtime checks such names only in newer versions, and waits for ever on a pipe. The file is a protobuf message; the
-few fields on the way to a tensor's `external_data` are followed, and all others are jumped over: 5 ms for a network of
-3,000 nodes. Standard library only.
+few fields on the way to a tensor's `external_data` are followed, and all others are jumped over. That takes half a
+second for 3,000 nodes, so a file without the word that comes with every such name is not looked through. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hc_deploy.errors import DeployError
 
 Bytes = bytes | mmap.mmap
 EXTERNAL_DATA = 13
+LOCATION = b"location"
 CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -57,7 +59,12 @@ def require_safe_external_data(path: Path) -> None:
 
 
 def external_files(data: Bytes, *, source: Path) -> list[str]:
-    """The names in `data`, the bytes of a model.onnx, each once, sorted; DeployError where they are no ONNX model."""
+    """The names in `data`, the bytes of a model.onnx, each once, sorted; DeployError where they are no ONNX model.
+
+    Bytes that are no model and hold no name are left to the runtime to refuse.
+    """
+    if data.find(LOCATION) < 0:
+        return []
     try:
         found = {_location(data, start, end) for start, end in _entries(data)}
     except (ValueError, IndexError):
@@ -127,5 +134,5 @@ def _varint(data: Bytes, at: int) -> tuple[int, int]:
 
 def _location(data: Bytes, start: int, end: int) -> str | None:
     """The file's name, where the pair is that of `location`."""
-    texts = {number: data[at:stop].decode("utf-8") for number, at, stop in _fields(data, start, end)}
-    return texts.get(2, "") if texts.get(1) == "location" else None
+    texts = {number: data[at:stop] for number, at, stop in _fields(data, start, end)}
+    return texts.get(2, b"").decode("utf-8") if texts.get(1) == LOCATION else None

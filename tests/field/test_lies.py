@@ -264,7 +264,7 @@ def test_external_data_is_found_wherever_a_tensor_may_stand():
 
 
 def test_graphs_nested_without_end_are_refused():
-    message = b""
+    message = b"location"
     for _ in range(200):  # attribute.g holding graph.node holding attribute
         for field in (0x32, 0x2A, 0x0A):
             size, digits = len(message), b""
