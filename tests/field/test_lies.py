@@ -19,6 +19,9 @@ from hc_deploy.runtime.external_data import external_files
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.tensorrt import TensorRtSession
 from hc_deploy.spec import ModelSpec
+from hc_deploy.video.frame import Frame
+from hc_deploy.video.stages import infer
+from hc_deploy.video.timing import StageTimes
 from tests.field.small_models import IMAGE, LABELS, ROOT, run, save, spec_fields
 from tests.field.test_bombs import sidecar_beside
 
@@ -82,6 +85,18 @@ def test_a_model_without_shapes_of_its_outputs_or_with_two_inputs():
     for inputs in ([], [image, image], [Tensor("picture", "uint8", image.sides)], [Tensor("image", "uint8", None)]):
         with pytest.raises(DeployError, match="does not fit its graph"):
             check_graph(spec, inputs, [Tensor("labels", "uint8", None)], source="a.onnx")
+
+
+def test_ids_that_are_no_class(tmp_path):
+    """Labels do not show in a graph how many they are: the first frame with one too many tells."""
+    path = save(tmp_path / "a.onnx", spec_fields())
+    frame = Frame(0, 0.0, np.ones((8, 8, 3), np.uint8))
+    with open_session(path) as session:
+        assert (next(infer([frame], session, StageTimes())).labels == 1).all()
+        frame.image[3, 4, 1] = 2
+        with pytest.raises(DeployError, match="gives the class 2, and its metadata names 2") as caught:
+            next(infer([frame], session, StageTimes()))
+    assert caught.value.expected == "ids from 0 to 1"
 
 
 @pytest.mark.parametrize("sides", [(2, None, None), (None, 9, None), (1, 8, 8, 1), (8, 8), (None, None, 7)])
