@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hc_deploy import install
-from hc_deploy.bench.report import Clock, read_report
+from hc_deploy.bench.report import MOST_SAMPLES, Clock, read_report
+from hc_deploy.commands.options import number
 from hc_deploy.console import claim_outputs, print_line, run_app, show
+from hc_deploy.digest import checked_sha256, file_sha256, require_sha256
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import make_folder, require_file
+from hc_deploy.limits import MOST_ROUNDS
 from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import quoted, visible
 from hc_deploy.spec import CHECKPOINTS, parse_size
@@ -63,17 +66,23 @@ def run(
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH that models of any size run at.")] = None,
     frame: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the incoming frame; default: models'.")] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Samples of each model; default: until ratios are known.")
+        int | None, typer.Option(min=1, max=MOST_ROUNDS, help="Samples of each model; default: until ratios are known.")
     ] = None,
     within: Annotated[
-        float, typer.Option(min=0.01, help="Without --rounds: stop when each ratio is known to +- this percent.")
+        float,
+        typer.Option(min=0.01, callback=number, help="Without --rounds: stop when each ratio is known to +- this %."),
     ] = 2.0,
-    warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before.")] = 5,
+    warmup: Annotated[int, typer.Option(min=0, max=MOST_ROUNDS, help="Untimed rounds before.")] = 5,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0.0, help=f"Most seconds of sampling; without --rounds: {DEFAULT_SECONDS:g}.")
+        float | None,
+        typer.Option(min=0.0, callback=number, help=f"Most seconds to sample; without --rounds: {DEFAULT_SECONDS:g}."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one run; default: the runtime's.")] = None,
     provider: Annotated[Provider, typer.Option(help="What runs the ONNX models.")] = Provider.CPU,
+    expect_sha256: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]HEX", help="Hash that the file of a model must have; repeatable."),
+    ] = None,
 ) -> None:
     """Measure MODELs interleaved in one process and write every sample to a report.
 
@@ -85,18 +94,20 @@ def run(
     baseline = None if baseline is None else visible(baseline)
     if baseline is not None and baseline not in named:
         raise UsageError(f"--baseline {baseline}", expected=f"one of {', '.join(named)}")
+    expected = expected_hashes(expect_sha256 or [], named)
     _require_output(output, named.values())
-    from hc_deploy.bench.clocks import Plan
+    from hc_deploy.bench.clocks import MAX_ROUNDS, Plan
     from hc_deploy.bench.report import write_report
     from hc_deploy.bench.results import require_stable
     from hc_deploy.bench.run import Entry, run_benchmark
     from hc_deploy.bench.table import run_table
 
     limit = DEFAULT_SECONDS if max_seconds is None and rounds is None else max_seconds
+    _require_few_samples(rounds or MAX_ROUNDS, len(named))
     plan, progress = Plan(rounds, warmup, limit, within / 100, SEED), _Progress(rounds, output)
     with ExitStack() as stack, progress.shown():
         entries = [
-            Entry(name, path, stack.enter_context(_open(name, path, provider, threads)), threads)
+            Entry(name, path, stack.enter_context(_open(name, path, provider, threads, expected.get(name))), threads)
             for name, path in named.items()
         ]
         report = run_benchmark(
@@ -114,7 +125,9 @@ def run(
 def compare(
     old: Annotated[Path, typer.Argument(help="Report measured before.")],
     new: Annotated[Path, typer.Argument(help="Report measured after.")],
-    max_regression: Annotated[float, typer.Option(min=0.0, help="Percent of slowdown that is allowed.")] = 5.0,
+    max_regression: Annotated[
+        float, typer.Option(min=0.0, callback=number, help="Percent of slowdown that is allowed.")
+    ] = 5.0,
     clock: Annotated[
         list[Clock] | None, typer.Option("--clock", help="Clock that is judged, repeatable; default: end_to_end.")
     ] = None,
@@ -169,15 +182,46 @@ def _ending(path: Path) -> str:
     return "-torch" if path.suffix in CHECKPOINTS else "-engine" if path.suffix == ".engine" else ""
 
 
-def _open(name: str, path: Path, provider: Provider, threads: int | None) -> Session:
+def expected_hashes(arguments: list[str], named: dict[str, Path]) -> dict[str, str]:
+    """['fcn=12ab...'] -> {'fcn': '12ab...'}; a lone model needs no name.
+
+    Raises:
+        UsageError: no hash, a model that is not measured or is named twice, no name where there are several models.
+    """
+    expected: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, digest = argument.rpartition("=")
+        if not equals and len(named) == 1:
+            name = next(iter(named))
+        if name not in named or name in expected:
+            raise UsageError(
+                f"--expect-sha256 {argument[:160]}", expected=f"NAME=HEX, once for each NAME of {', '.join(named)}"
+            )
+        expected[name] = checked_sha256(digest)
+    return expected
+
+
+def _require_few_samples(rounds: int, models: int) -> None:
+    """What is written can be read again."""
+    if rounds * models * len(Clock) > MOST_SAMPLES:
+        raise UsageError(
+            f"{rounds} rounds of {models} models",
+            expected=f"at most {MOST_SAMPLES} samples, {len(Clock)} a round and model",
+            mend=f"--rounds {MOST_SAMPLES // len(Clock) // models}",
+        )
+
+
+def _open(name: str, path: Path, provider: Provider, threads: int | None, expected: str | None) -> Session:
     """A session on a model.onnx, an engine, or in torch a checkpoint. Torch's threads are global to the process."""
     if path.suffix not in CHECKPOINTS:
         from hc_deploy.runtime import open_session
 
         if path.suffix == ".engine":  # --provider and --threads are about the others
-            return open_session(path)
-        return open_session(path, provider=provider.value, threads=threads)
+            return open_session(path, expect_sha256=expected)
+        return open_session(path, provider=provider.value, threads=threads, expect_sha256=expected)
     require_file(path, what="a checkpoint")
+    if expected is not None:
+        require_sha256(path, file_sha256(path), expected)
     if provider is Provider.TENSORRT:
         raise UsageError(
             f"{path} is a checkpoint and runs in torch", expected="--provider cpu or cuda", mend="export it first"

@@ -28,6 +28,7 @@ from hc_deploy.commands.engine import (
 from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.engine.options import BuildOptions, Shape
 from hc_deploy.errors import UsageError
+from hc_deploy.limits import MOST_BATCH, require_image_memory
 from hc_deploy.shown import quoted
 from hc_deploy.spec import CHANNELS, INPUT_KINDS, OUTPUTS, SCALES, ModelSpec, Output, Task, parse_size
 
@@ -97,7 +98,7 @@ def main(
         ),
     ] = None,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the input.")] = "512x1024",
-    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=MOST_BATCH, help="Images a run.")] = 1,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any batch, height and width; --size is checked.")] = False,
     input_kind: Annotated[
         str,
@@ -219,6 +220,7 @@ def main(
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None} | option_pairs(option or [])
     height, columns = parse_size(size)
+    require_image_memory(batch, height, columns, mend="a smaller --size or --batch")
     _check(input_kind, checkpoint, arch, random_init)
     if random_init and weights_from is not None:
         raise UsageError("--random-init and --weights-from", expected="one of the two")
@@ -244,6 +246,7 @@ def main(
         height=None if dynamic else height,
         width=None if dynamic else columns,
     )
+    _require_memory(net, batch, height, columns)
     chosen = None
     if engine is not None:  # what can be refused is refused before minutes of export, not after
         chosen = build_options(engine, arguments, spec, Shape(batch, height, columns))
@@ -252,6 +255,12 @@ def main(
     if chosen is not None:
         _build(model, output / "model.onnx", chosen, typed_model)
     _next(spec, output / ("model.onnx" if engine is None else "model.engine"))
+
+
+def _require_memory(net: nn.Module, batch: int, height: int, width: int) -> None:
+    from hc_deploy.export.memory import require_network_memory
+
+    require_network_memory(net, batch=batch, height=height, width=width)
 
 
 def _check(input_kind: str, checkpoint: Path | None, arch: str | None, random_init: bool) -> None:

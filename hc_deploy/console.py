@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.interrupts import INTERRUPTED
+from hc_deploy.interrupts import exit_code, reason
 from hc_deploy.outputs import Output, check_outputs
 from hc_deploy.shown import visible
 
@@ -108,7 +108,7 @@ def option_pairs(pairs: list[str]) -> dict[str, Any]:
             raise UsageError(f"option '{pair}'", expected="NAME=VALUE, e.g. width=16")
         try:
             options[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options[name] = text
     return options
 
@@ -123,8 +123,8 @@ def _outcome(app: typer.Typer, arguments: list[str] | None) -> int:
         print_error(f"error: {error}")
         return error.exit_code
     except typer.Abort:
-        print_note("interrupted")
-        return INTERRUPTED
+        print_note(reason())
+        return exit_code()
     except OSError as error:  # files of ours raise DeployErrors
         print_error(f"error: {error}")
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy import install
+from hc_deploy.digest import file_sha256
 from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
@@ -25,7 +26,7 @@ def describe(path: Path) -> Lines:
     if path.is_dir() and (path / "model.onnx").exists():
         path = path / "model.onnx"
     require_file(path, what=KINDS)
-    lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB")]
+    lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB"), ("sha256", file_sha256(path))]
     if path.suffixes[-2:] == [".engine", ".json"]:
         raise UsageError(
             f"{path} is the sidecar of an engine",

@@ -8,10 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.limits import LONGEST_NAME, MOST_CLASSES, why_too_large
+from hc_deploy.strict_json import Mismatch, decode, parse
 
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1
@@ -89,7 +92,7 @@ class ModelSpec:
         binary = self.task == "segmentation" and len(self.classes) == 2
         sides = (self.batch, self.height, self.width)
         for name, fine, expected in (
-            ("arch", isinstance(self.arch, str), "a name"),
+            ("arch", isinstance(self.arch, str) and len(self.arch) <= LONGEST_NAME, f"{LONGEST_NAME} letters at most"),
             ("normalisation", self.normalisation in ("stated", "assumed"), "stated or assumed"),
             (
                 "threshold",
@@ -136,48 +139,56 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> ModelSpec:
-        """Read what `to_json` wrote; `source` names the file in errors."""
-        export = "export the model again: python export.py CHECKPOINT -o DIR"
+        """Read what `to_json` wrote; fields that have a default may be missing. `source` names the file in errors."""
         try:
-            fields = json.loads(text)
-            schema = fields.pop("schema")
-        except (ValueError, KeyError, AttributeError, TypeError):
+            return cls.from_fields(parse(text), source=source)
+        except Mismatch as error:
+            raise _unreadable(source, error) from None
+
+    @classmethod
+    def from_fields(cls, fields: Any, *, source: str) -> ModelSpec:
+        """`from_json` after the parsing (`strict_json.parse`)."""
+        if not isinstance(fields, dict) or "schema" not in fields:
             raise DeployError(
-                f"{source}: its '{METADATA_KEY}' metadata is not a model spec", expected="a ModelSpec", mend=export
-            ) from None
-        if schema != SPEC_SCHEMA:
-            raise DeployError(f"{source}: model spec of schema {schema}", expected=f"schema {SPEC_SCHEMA}", mend=export)
-        known = {f.name for f in dataclasses.fields(cls)}
-        required = {"arch", "classes", "palette"}
-        if not required <= set(fields) <= known:
+                f"{source}: its '{METADATA_KEY}' metadata is not a model spec", expected="a ModelSpec", mend=EXPORT
+            )
+        schema = fields["schema"]
+        if type(schema) is not int or schema != SPEC_SCHEMA:
             raise DeployError(
-                f"{source}: model spec with the fields {sorted(fields)}", expected=f"{sorted(known)}", mend=export
+                f"{source}: model spec of schema {schema}"[:300], expected=f"schema {SPEC_SCHEMA}", mend=EXPORT
             )
         try:
-            for name in {"classes", "outputs", "mean", "std"} & set(fields):
-                fields[name] = sequence(fields[name])
-            fields["palette"] = tuple(sequence(colour) for colour in sequence(fields["palette"]))
-            return cls(**fields)
-        except TypeError as error:
-            raise DeployError(f"{source}: {error}", mend=export) from None
+            rest = {name: value for name, value in fields.items() if name != "schema"}
+            spec: ModelSpec = decode(cls, rest, "model spec", defaults=True)
+        except Mismatch as error:
+            raise _unreadable(source, error) from None
         except DeployError as error:
-            raise DeployError(f"{source}: {error.received}", expected=error.expected, mend=export) from None
+            raise DeployError(f"{source}: {error.received}", expected=error.expected, mend=EXPORT) from None
+        return spec
 
 
-def sequence(value: object) -> tuple[Any, ...]:
-    """A JSON list as a tuple; TypeError for anything else (a string would pass for a list of letters)."""
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} where a list belongs"[:200])
-    return tuple(value)
+EXPORT = "export the model again: python export.py CHECKPOINT -o DIR"
+
+
+def _unreadable(source: str, error: Mismatch) -> DeployError:
+    return DeployError(
+        f"{source}: its '{METADATA_KEY}' metadata: {error.received}", expected=error.expected, mend=EXPORT
+    )
 
 
 def check_classes(names: tuple[str, ...], palette: tuple[tuple[int, int, int], ...]) -> None:
-    """DeployError unless there is one string and one RGB triple of 0..255 a class."""
+    """DeployError unless there is one string and one RGB triple of 0..255 a class, within the limits."""
     triples = all(len(colour) == 3 and all(_whole(part, 0) and part < 256 for part in colour) for colour in palette)
     if len(palette) != len(names) or not triples or not all(isinstance(name, str) for name in names):
         raise DeployError(
             f"{len(names)} class names with {len(palette)} colours, or names and colours of a wrong kind",
             expected="a name and three whole numbers from 0 to 255 for each class",
+        )
+    longest = max(map(len, names), default=0)
+    if len(names) > MOST_CLASSES or longest > LONGEST_NAME:
+        raise DeployError(
+            f"{len(names)} classes, the longest name of {longest} letters",
+            expected=f"at most {MOST_CLASSES} classes with names of at most {LONGEST_NAME} letters",
         )
 
 
@@ -189,10 +200,10 @@ def check_normalisation(mean: tuple[float, ...], std: tuple[float, ...], channel
             f"channels {channels!r} and scale {scale!r}"[:200],
             expected=f"one of {', '.join(CHANNELS)}, and {' or '.join(f'{one:g}' for one in SCALES)}",
         )
-    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (*mean, *std))
+    numbers = all(isinstance(value, int | float) and _finite(value) for value in (*mean, *std))
     if len(mean) != count or len(std) != count or not numbers or min(std) <= 0:
         raise DeployError(
-            f"mean {mean} and std {std}"[:200], expected=f"{count} finite numbers each for {channels}, std above 0"
+            f"mean {mean} and std {std}"[:300], expected=f"{count} finite numbers each for {channels}, std above 0"
         )
 
 
@@ -204,9 +215,23 @@ def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
+
+
 def parse_size(text: str) -> tuple[int, int]:
-    """'512x1024' -> (512, 1024): height first, then width, both positive."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"size '{text}'", expected="HEIGHTxWIDTH in pixels, e.g. 512x1024")
-    return int(parts[0]), int(parts[1])
+    """'512x1024' -> (512, 1024): height first, then width, both positive and together within the limits.
+
+    Raises:
+        UsageError: it is no size, or one beyond `limits.MOST_SIDE` or `limits.MOST_PIXELS`.
+    """
+    found = re.fullmatch(r"0*([1-9][0-9]*)[xX]0*([1-9][0-9]*)", text)
+    if found is None:
+        raise UsageError(f"size '{text[:80]}'", expected="HEIGHTxWIDTH in pixels, e.g. 512x1024")
+    height, width = (int(side[:12]) for side in found.groups())  # 12 digits are too many already
+    if reason := why_too_large(height, width):
+        raise UsageError(f"size '{text[:80]}': {reason}", expected="a size that an image can have, e.g. 512x1024")
+    return height, width

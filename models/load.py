@@ -125,7 +125,7 @@ def _require_known(checkpoint: Checkpoint) -> None:
         raise DeployError(
             f"{checkpoint.path} says to be of an architecture that is not one of this project's",
             expected=f"{legal}; your own network is named on the command line alone",
-            mend=f"python export.py {quoted(checkpoint.path)} --arch package.module:factory -o DIR, for one that you trust",
+            mend=f"python export.py {quoted(checkpoint.path)} --arch package.module:factory -o DIR",
         )
 
 

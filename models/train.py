@@ -16,7 +16,9 @@ from typing import Annotated
 
 import typer
 
+from hc_deploy.commands.options import number
 from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
+from hc_deploy.limits import MOST_BATCH, require_image_memory
 from hc_deploy.outputs import Output, files_of
 from hc_deploy.spec import parse_size
 
@@ -29,10 +31,10 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write (.safetensors).")],
     option: Annotated[list[str] | None, typer.Option("--option", help="Build option NAME=VALUE, repeatable.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, max=MOST_BATCH, help="Images a step.")] = 8,
     crop: Annotated[str, typer.Option(help="HEIGHTxWIDTH of a training crop.")] = "256x512",
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(min=0.0)] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(min=0.0, callback=number)] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(min=0.0, callback=number)] = 1e-4,
     scenes: Annotated[int, typer.Option(min=1, help="Rendered training scenes.")] = 1000,
     validation_scenes: Annotated[int, typer.Option(min=1)] = 60,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH the scenes are rendered at.")] = "512x1024",
@@ -42,10 +44,13 @@ def main(
 ) -> None:
     """Train NAME on rendered street scenes and write a checkpoint."""
     claim_outputs(files_of(init) if init else [], [Output(output)])
+    cropped, rendered = parse_size(crop), parse_size(size)
+    require_image_memory(batch, *cropped, mend="a smaller --crop or --batch")
+    require_image_memory(1, *rendered, mend="a smaller --size")
     from models.training import Recipe, train_network
 
     recipe = Recipe(
-        steps, batch, parse_size(crop), learning_rate, weight_decay, scenes, parse_size(size), seed,
+        steps, batch, cropped, learning_rate, weight_decay, scenes, rendered, seed,
         init.name if init else None,
     )  # fmt: skip
     scores = train_network(

@@ -134,7 +134,7 @@ def train_network(
     minutes = round((time.monotonic() - start) / 60, 1)
     training = {**asdict(recipe), **scores, "minutes": minutes, "torch": torch.__version__, "numpy": np.__version__}
     info = CheckpointInfo(
-        arch=name, options=options, classes=CITYSCAPES.names, palette=CITYSCAPES.palette, training=training
+        arch=name, options=options, classes=CITYSCAPES.names, palette=CITYSCAPES.palette, stated=True, training=training
     )
     save_checkpoint(output, net, info)
     return training

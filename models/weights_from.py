@@ -188,7 +188,7 @@ def main(
     training = {"weights_from": found.family if found else weights_from, "file": file.name}
     info = CheckpointInfo(
         arch=spec.arch, options=spec.options, classes=spec.classes, palette=spec.palette, mean=spec.mean, std=spec.std,
-        channels=spec.channels, scale=spec.scale, training=training,
+        channels=spec.channels, scale=spec.scale, stated=spec.normalisation == "stated", training=training,
     )  # fmt: skip
     save_checkpoint(output, net, info)
     print_line(f"{output}: {spec.arch}, {len(spec.classes)} classes, {spec.options}")

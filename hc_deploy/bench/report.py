@@ -8,7 +8,6 @@ nanoseconds; entry i of every list comes from round i, so lists of two models ca
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,12 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.bench.environment import Environment
+from hc_deploy.digest import file_sha256
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.shown import visible
-from hc_deploy.strict_json import Mismatch, decode, parse, render
+from hc_deploy.strict_json import Mismatch, decode, parse, read_json, render
 
 REPORT_SCHEMA = 1
+MOST_BYTES = 48 << 20
+MOST_ENTRIES = 2_000_000
+"""Of a report that is read: its samples and the little beside them."""
+MOST_SAMPLES = 1_900_000
+"""Of a report that is written: three a round and model."""
 MOST_NS = 2**53
 """Samples stay below this (104 days): exact in float64."""
 AGAIN = "measure again: python bench.py run MODEL... -o report.json"
@@ -142,13 +147,9 @@ class Report:
                 with samples that cannot be durations. `source` names the file.
         """
         try:
-            fields = parse(text)
-            _check_schema(fields)
-            report: Report = decode(cls, fields, "report")
-            _check(report)
+            return _report(parse(text, most_bytes=MOST_BYTES, most_entries=MOST_ENTRIES))
         except Mismatch as error:
-            raise DeployError(f"{source}: {error.received}", expected=error.expected, mend=AGAIN) from None
-        return report
+            raise _unreadable(source, error) from None
 
 
 def utc_now() -> str:
@@ -160,10 +161,11 @@ def read_report(path: Path) -> Report:
     """The report in `path`; DeployError when it is missing or not a whole, sane report."""
     require_file(path, what="a report.json written by bench.py run")
     try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        raise DeployError(f"{path}: is not text", expected="a report.json", mend=AGAIN) from None
-    return Report.from_json(text, source=str(path))
+        return _report(read_json(path, most_bytes=MOST_BYTES, most_entries=MOST_ENTRIES))
+    except Mismatch as error:
+        raise _unreadable(str(path), error) from None
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}", expected="a report.json", mend=AGAIN) from None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -173,16 +175,25 @@ def write_report(path: Path, report: Report) -> None:
 
 def describe_file(path: Path) -> ModelFile:
     """Digest and size of a model file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ModelFile(visible(str(path)), digest, path.stat().st_size)
+    return ModelFile(visible(str(path)), file_sha256(path), path.stat().st_size)
+
+
+def _report(fields: Any) -> Report:
+    _check_schema(fields)
+    report: Report = decode(Report, fields, "report")
+    _check(report)
+    return report
+
+
+def _unreadable(source: str, error: Mismatch) -> DeployError:
+    return DeployError(f"{source}: {error.received}", expected=error.expected, mend=AGAIN)
 
 
 def _check_schema(fields: Any) -> None:
     if not isinstance(fields, dict) or "schema" not in fields:
         raise Mismatch("is JSON but no benchmark report", "an object with the field 'schema'")
     if fields["schema"] != REPORT_SCHEMA or isinstance(fields["schema"], bool):
-        raise Mismatch(f"report of schema {fields['schema']!r}", f"schema {REPORT_SCHEMA}")
+        raise Mismatch(f"report of schema {fields['schema']!r}"[:100], f"schema {REPORT_SCHEMA}")
 
 
 def _check(report: Report) -> None:

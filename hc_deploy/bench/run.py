@@ -21,7 +21,10 @@ from hc_deploy.bench.report import (
 )
 from hc_deploy.bench.workload import Size, benchmark_frame, settle
 from hc_deploy.interrupts import salvaging
+from hc_deploy.limits import image_bytes, require_memory
 from hc_deploy.runtime.session import Session
+
+SMALLER = "a smaller --size or --frame"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ def run_benchmark(
         UsageError: sizes or batches that do not go together.
     """
     specs, frame = settle({entry.name: entry.session.spec for entry in entries}, size=size, frame=frame)
+    largest = max((spec.batch or 1) * (spec.height or 1) * (spec.width or 1) for spec in specs)
+    require_memory(
+        image_bytes(1, *frame) + image_bytes(largest, 1, 1), what="a frame and a batch of this size", mend=SMALLER
+    )
     subjects = [Subject(entry.name, entry.session, spec) for entry, spec in zip(entries, specs, strict=True)]
     files = [describe_file(entry.path) for entry in entries]
     environment, created = read_environment(), utc_now()

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
+from hc_deploy.commands.options import (
+    Alpha,
+    Connected,
+    ExpectSha256,
+    LegendOption,
+    Model,
+    Provider,
+    Superpixels,
+    Threads,
+)
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
 from hc_deploy.console import claim_outputs, print_line, print_note
@@ -28,6 +37,7 @@ def infer(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME_overlay.png and NAME_labels.png.")],
     provider: Provider = None,
     threads: Threads = None,
+    expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
     connected: Connected = False,
@@ -48,7 +58,7 @@ def infer(
     files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
     claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
-    with open_session(model, provider=provider, threads=threads) as session:
+    with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)
         make_folder(output)
         times, start = StageTimes(), time.perf_counter()

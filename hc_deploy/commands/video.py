@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hc_deploy.commands.options import Alpha, Connected, LegendOption, Model, Provider, Superpixels, Threads
+from hc_deploy.commands.options import (
+    Alpha,
+    Connected,
+    ExpectSha256,
+    LegendOption,
+    Model,
+    Provider,
+    Superpixels,
+    Threads,
+)
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
 from hc_deploy.console import claim_outputs, print_line
@@ -36,6 +45,7 @@ def video(
     ] = None,
     provider: Provider = None,
     threads: Threads = None,
+    expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
     connected: Connected = False,
@@ -61,7 +71,7 @@ def video(
         if labels is not None:
             outputs.append(Output(labels, "--labels", numbered=True))
         claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
-        with open_session(model, provider=provider, threads=threads) as session:
+        with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
             run.go()

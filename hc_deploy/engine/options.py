@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from hc_deploy.errors import UsageError
+from hc_deploy.limits import MOST_BATCH, MOST_WORKSPACE_MIB, why_too_large
 from hc_deploy.spec import Flavour, ModelSpec, Precision
 from hc_deploy.strict_json import decode
 
@@ -28,7 +29,12 @@ class Shape:
 
     def __post_init__(self) -> None:
         if min(self.sides()) < 1:
-            raise UsageError(f"shape {self}", expected="batch, height and width of 1 or more")
+            raise UsageError(f"shape {self}"[:80], expected="batch, height and width of 1 or more")
+        reason = why_too_large(self.height, self.width)
+        if self.batch > MOST_BATCH:
+            reason = f"a batch of {self.batch}; the limit is {MOST_BATCH}"
+        if reason:
+            raise UsageError(f"shape {self}: {reason}"[:200], expected="a shape within the limits, e.g. 1x512x1024")
 
     def __str__(self) -> str:
         return f"{self.batch}x{self.height}x{self.width}"
@@ -36,10 +42,11 @@ class Shape:
     @classmethod
     def parse(cls, text: str) -> Self:
         """'1x512x1024' -> Shape(1, 512, 1024)."""
-        parts = text.lower().split("x")
-        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise UsageError(f"shape '{text}'", expected="BATCHxHEIGHTxWIDTH, e.g. 1x512x1024")
-        return cls(*(int(part) for part in parts))
+        found = re.fullmatch("[xX]".join(3 * [r"0*([1-9][0-9]{0,11})"]), text)
+        if found is None:
+            raise UsageError(f"shape '{text[:80]}'", expected="BATCHxHEIGHTxWIDTH, e.g. 1x512x1024")
+        batch, height, width = map(int, found.groups())
+        return cls(batch, height, width)
 
     def sides(self) -> tuple[int, int, int]:
         return (self.batch, self.height, self.width)
@@ -150,9 +157,9 @@ class BuildOptions:
             if getattr(self, name) not in get_args(legal):
                 raise UsageError(f"{name} '{getattr(self, name)}'", expected=f"one of {', '.join(get_args(legal))}")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
-            raise UsageError(f"--optimization-level {self.optimization_level}", expected="0 to 5")
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise UsageError(f"--workspace {self.workspace_mib}", expected="MiB, 1 or more")
+            raise UsageError(f"--optimization-level {self.optimization_level}"[:80], expected="0 to 5")
+        if self.workspace_mib is not None and not 1 <= self.workspace_mib <= MOST_WORKSPACE_MIB:
+            raise UsageError(f"--workspace {self.workspace_mib}"[:80], expected=f"MiB, 1 to {MOST_WORKSPACE_MIB}")
         wrong = [text for text in self.compute_capabilities if not re.fullmatch(r"\d{1,2}\.\d", text)]
         if wrong:
             raise UsageError(f"--compute-capability {wrong[0]}", expected="as 8.6")

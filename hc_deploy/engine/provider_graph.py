@@ -10,8 +10,10 @@ from hc_deploy.errors import MissingDependencyError
 PROVIDER_DOMAIN = "trt.plugins"
 
 
-def for_tensorrt_provider(path: Path) -> tuple[bytes, bool]:
+def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes, bool]:
     """The model with its custom ops in the provider's domain and without their bodies, and whether it has such ops.
+
+    `data`: the bytes of the file, where they have been read.
 
     The provider registers every plugin of TensorRT's registry as an operator of that domain, under the plugin's name.
 
@@ -28,7 +30,7 @@ def for_tensorrt_provider(path: Path) -> tuple[bytes, bool]:
             expected="the export extra",
             mend=install.EXPORT,
         ) from None
-    model = as_plugin_nodes(read_model(path))
+    model = as_plugin_nodes(read_model(path, data))
     cast_uint8_first(model)
     custom = [node for node in model.graph.node if node.domain == DOMAIN]
     for node in custom:

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
+from hc_deploy.digest import file_sha256, require_sha256
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.gpu import Gpu
 from hc_deploy.spec import ModelSpec
-from hc_deploy.strict_json import decode, parse
+from hc_deploy.strict_json import Mismatch, decode, read_json
 
 SCHEMA = 1
 
@@ -32,16 +33,14 @@ class FileRecord:
 
     def __post_init__(self) -> None:
         if self.name in ("", "..") or Path(self.name).name != self.name:  # it is looked for beside the engine
-            raise ValueError(f"a file named {self.name!r}; expected a name without folders")
+            raise ValueError(f"a file named {self.name[:80]!r}; expected a name without folders")
 
     def __str__(self) -> str:
         return f"{self.name} (sha256 {self.sha256[:12]}…)"
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(path.name, path.stat().st_size, digest)
+        return cls(path.name, path.stat().st_size, file_sha256(path))
 
 
 @dataclass(frozen=True)
@@ -130,16 +129,17 @@ def read_sidecar(engine: Path) -> Sidecar:
         )
     require_file(path, what="the sidecar of an engine")
     try:
-        fields = parse(path.read_text(encoding="utf-8"))
-        schema = fields.pop("schema")
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise DeployError(f"{path} is not the sidecar of an engine", expected=_EXPECTED, mend=_REBUILD) from None
-    if type(schema) is not int or schema != SCHEMA:
-        raise DeployError(f"{path}: sidecar of schema {schema}", expected=f"schema {SCHEMA}", mend=_REBUILD)
-    try:
+        fields = read_json(path)
+        schema = fields.pop("schema", None) if isinstance(fields, dict) else None
+        if type(schema) is not int or schema != SCHEMA:
+            raise Mismatch(f"is of schema {schema}"[:100], f"the sidecar of an engine, of schema {SCHEMA}")
         return _from_fields(fields, source=str(path))
-    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise DeployError(f"{path}: a field is missing or wrong: {error}", expected=_EXPECTED, mend=_REBUILD) from None
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}", expected=_EXPECTED, mend=_REBUILD) from None
+    except Mismatch as error:
+        raise DeployError(f"{path}: {error.received}", expected=error.expected, mend=_REBUILD) from None
+    except ValueError as error:  # a file's name that is none
+        raise DeployError(f"{path}: {error}"[:400], expected=_EXPECTED, mend=_REBUILD) from None
     except DeployError as error:  # the option or the spec refused it, and cannot know whose it is
         wrong = error.received.removeprefix(f"{path}: ")
         raise DeployError(f"{path}: {wrong}", expected=error.expected or _EXPECTED, mend=_REBUILD) from None
@@ -155,25 +155,36 @@ def verify_engine(engine: Path) -> Sidecar:
     Raises:
         DeployError: a file is missing, or the engine is not the one that the sidecar describes.
     """
-    sidecar = _sidecar_beside(engine)
+    _require_engine(engine)
+    sidecar = read_sidecar(engine)
     _require_same(engine, FileRecord.of(engine), sidecar)
     return sidecar
 
 
-def read_engine(engine: Path) -> tuple[Sidecar, bytes]:
+def read_engine(engine: Path, *, expect_sha256: str | None = None) -> tuple[Sidecar, bytes]:
     """The sidecar and the engine: the very bytes that the hash was taken of.
 
+    expect_sha256: the engine's hash as its user knows it. The sidecar lies beside the engine: whoever can change one
+        can change both, so its hash tells of accidents only.
+
     Raises:
-        DeployError: as `verify_engine`.
+        DeployError: as `verify_engine`, or the hash is not the one that was expected.
     """
-    sidecar, data = _sidecar_beside(engine), engine.read_bytes()
-    _require_same(engine, FileRecord(engine.name, len(data), hashlib.sha256(data).hexdigest()), sidecar)
+    _require_engine(engine)
+    if expect_sha256 is None:
+        sidecar, data = read_sidecar(engine), engine.read_bytes()  # no gigabytes are read beside a bad sidecar
+        digest = hashlib.sha256(data).hexdigest()
+    else:
+        data = engine.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        require_sha256(engine, digest, expect_sha256)
+        sidecar = read_sidecar(engine)
+    _require_same(engine, FileRecord(engine.name, len(data), digest), sidecar)
     return sidecar, data
 
 
-def _sidecar_beside(engine: Path) -> Sidecar:
+def _require_engine(engine: Path) -> None:
     require_file(engine, what="a model.engine made by export.py --engine")
-    return read_sidecar(engine)
 
 
 def _require_same(engine: Path, found: FileRecord, sidecar: Sidecar) -> None:
@@ -191,6 +202,6 @@ def _from_fields(fields: dict[str, Any], *, source: str) -> Sidecar:
     kinds = get_type_hints(Sidecar)
     if set(fields) != set(kinds):
         odd = ", ".join(sorted(set(fields) ^ set(kinds)))
-        raise ValueError(f"{odd}; expected the fields {', '.join(kinds)}")
-    spec = ModelSpec.from_json(json.dumps(fields.pop("spec")), source=source)
+        raise Mismatch(f"has not the fields of a sidecar: {odd}"[:300], f"the fields {', '.join(kinds)}")
+    spec = ModelSpec.from_fields(fields.pop("spec"), source=source)
     return Sidecar(spec=spec, **{name: decode(kinds[name], value, name) for name, value in fields.items()})

@@ -28,9 +28,8 @@ from hc_deploy.spec import (
     Channels,
     check_classes,
     check_normalisation,
-    sequence,
 )
-from hc_deploy.strict_json import Mismatch, parse
+from hc_deploy.strict_json import Mismatch, decode, parse
 
 CHECKPOINT_SCHEMA = 1
 MOST_SHARDS = 1000
@@ -167,19 +166,18 @@ def parse_info(metadata: dict[str, str], *, source: str) -> CheckpointInfo:
     if METADATA_KEY not in metadata:
         return CheckpointInfo()
     try:
-        fields = json.loads(metadata[METADATA_KEY])
-        schema = fields.pop("schema")
-        if schema != CHECKPOINT_SCHEMA:
-            raise DeployError(f"{source}: checkpoint metadata of schema {schema}", expected=f"{CHECKPOINT_SCHEMA}")
-        for name in ("classes", "mean", "std"):
-            fields[name] = sequence(fields[name])
-        fields["palette"] = tuple(sequence(colour) for colour in sequence(fields["palette"]))
-        return CheckpointInfo(**{**fields, "stated": True})
-    except (ValueError, KeyError, TypeError, AttributeError, DeployError) as error:
+        fields = parse(metadata[METADATA_KEY])
+        if not isinstance(fields, dict) or fields.pop("schema", None) != CHECKPOINT_SCHEMA:
+            raise Mismatch("is of another schema", f"schema {CHECKPOINT_SCHEMA}")
+        if lacking := [name for name in ("classes", "palette", "mean", "std") if name not in fields]:
+            raise Mismatch(f"metadata lacks {', '.join(lacking)}", "classes, palette, mean and std")
+        info: CheckpointInfo = decode(CheckpointInfo, {"stated": True, **fields}, "metadata", defaults=True)
+    except (Mismatch, DeployError) as error:
         raise DeployError(
-            f"{source}: its '{METADATA_KEY}' metadata cannot be read ({error})",
-            expected="metadata written by hc_deploy.export.checkpoint.save_checkpoint",
+            f"{source}: its '{METADATA_KEY}' metadata cannot be read: {error.received}",
+            expected=error.expected or "metadata written by hc_deploy.export.checkpoint.save_checkpoint",
         ) from None
+    return info
 
 
 def _read_pickle(path: Path, start: bytes, state_key: str | None) -> Checkpoint:

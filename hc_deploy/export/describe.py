@@ -21,7 +21,7 @@ def describe_onnx(path: Path) -> Lines:
     """Spec, inputs, outputs and operators of an ONNX file, with or without our metadata."""
     try:
         model = onnx.load(path, load_external_data=False)
-    except DecodeError:
+    except (DecodeError, ValueError):  # ValueError: text that is none
         model = onnx.ModelProto()
     if not model.graph.node:
         raise DeployError(f"{path} is not a whole ONNX file", expected="the file as it was exported")

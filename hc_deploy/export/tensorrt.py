@@ -17,13 +17,19 @@ MOVES = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten")
 """Operators that move numbers and do not change them: a Cast may stand before or after."""
 
 
-def read_model(path: Path) -> onnx.ModelProto:
-    """The model in a file; DeployError where that is cut short or no model."""
+def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
+    """The model in a file, or in its bytes; DeployError where that is no whole model or lacks a file of weights."""
     try:
-        return onnx.load(str(path))
+        return onnx.load(str(path)) if data is None else onnx.load_model_from_string(data)
     except DecodeError:
         raise DeployError(
             f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
+        ) from None
+    except (onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:  # weights in other files
+        raise DeployError(
+            f"{path} cannot be read with its weights: {str(error).splitlines()[0][:300]}",
+            expected="the model and the files that it has weights in, in one folder",
+            mend="copy all of them, or export it again",
         ) from None
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.sidecar import FileRecord, Sidecar
 from hc_deploy.errors import DeployError, MissingDependencyError
 from hc_deploy.gpu import read_gpu
 from hc_deploy.runtime.device import installed_layers
+from hc_deploy.runtime.graph_check import Tensor, check_graph
 
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """GPUs that TensorRT-RTX 1.7 runs on. Not Hopper (9.0)."""
@@ -103,6 +107,21 @@ def register_plugins(trt: Any, sidecar: Sidecar, library: Path | None) -> None:
             expected=f"the plugin that the engine was built with, {sidecar.plugin.sha256[:12]}…",
             mend=sidecar.rebuild(),
         )
+
+
+def require_truth(sidecar: Sidecar, trt: Any, engine: Any, *, source: str) -> None:
+    """DeployError unless the opened engine's inputs and outputs are those of the sidecar's spec."""
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
+        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
+        sides = tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(name))
+        is_output = engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT
+        (outputs if is_output else inputs).append(Tensor(name, dtype, sides))
+    profile = sidecar.options.profile  # where it leaves no choice, an engine may show either
+    pairs = zip(profile.least.sides(), profile.most.sides(), strict=True)
+    batch, height, width = (low if low == high else None for low, high in pairs)
+    check_graph(replace(sidecar.spec, batch=batch, height=height, width=width), inputs, outputs, source=source)
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -6,9 +6,13 @@ import cv2
 import numpy as np
 
 from hc_deploy.errors import DeployError
+from hc_deploy.limits import require_image_memory
 from hc_deploy.normalise import normalise
 from hc_deploy.runtime.session import Array
 from hc_deploy.spec import ModelSpec
+
+LARGE = 1 << 24
+"""Pixels; frames of more are compared with the memory there is."""
 
 
 def prepare(frames: list[Array], spec: ModelSpec) -> Array:
@@ -28,6 +32,9 @@ def prepare(frames: list[Array], spec: ModelSpec) -> Array:
     for frame in frames:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise DeployError(f"a frame of shape {frame.shape} and type {frame.dtype}", expected="uint8 [H,W,3]")
+    height, width = spec.height or frames[0].shape[0], spec.width or frames[0].shape[1]
+    if height * width > LARGE:  # asking takes 0.1 ms, which small frames should not pay
+        require_image_memory(len(frames), height, width, mend="smaller frames, or a model of a fixed --size")
     images = np.stack([cv2.cvtColor(_resized(frame, spec), cv2.COLOR_BGR2RGB) for frame in frames])
     if spec.input == "uint8":
         return images

@@ -8,15 +8,22 @@ Older ones do not tell: there a model that TensorRT takes nothing of runs on CUD
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hc_deploy import install
+from hc_deploy.digest import require_sha256
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
+from hc_deploy.limits import out_of_memory
 from hc_deploy.names import openable
+from hc_deploy.runtime.external_data import external_files, require_safe_external_data
+from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
@@ -28,7 +35,9 @@ PROVIDERS = {
 INSTALL = {"cpu": install.ONNXRUNTIME, "cuda": install.ONNXRUNTIME_GPU, "tensorrt": install.ONNXRUNTIME_GPU}
 RECORD_NODES = "session.record_ep_graph_assignment_info"
 THREADS_PER_CORE = 4
-WARNING_SEVERITY = 3  # errors only: ONNX Runtime's warnings are about its own optimisations
+SILENT = 4  # fatal ones only: an error comes as an exception as well, and warnings are about its own optimisations
+NUMPY_TYPES = {"float": "float32", "double": "float64"}
+OUT_OF_MEMORY = re.compile(r"bad_alloc|failed to allocate|out of memory|BFCArena", re.IGNORECASE)
 
 
 def import_onnxruntime() -> Any:
@@ -55,7 +64,9 @@ def preload(ort: Any, provider: str) -> None:
 class OnnxRuntimeSession(SessionBase):
     """One `model.onnx` on one execution provider; see `open_session` for arguments and errors."""
 
-    def __init__(self, path: Path, *, provider: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, provider: str = "cpu", threads: int | None = None, expect_sha256: str | None = None
+    ) -> None:
         require_file(path, what="a model.onnx made by export.py")
         if provider not in PROVIDERS:
             raise UsageError(f"provider '{provider}'", expected=f"one of {', '.join(PROVIDERS)}")
@@ -63,7 +74,10 @@ class OnnxRuntimeSession(SessionBase):
         if threads is not None and not 1 <= threads <= most:
             raise UsageError(f"{threads} threads", expected=f"1 to {most} on this machine")
         ort = import_onnxruntime()
-        self._session: Any = _open(ort, path, provider, threads)
+        data = None if expect_sha256 is None else _expected_bytes(path, expect_sha256)
+        if data is None:
+            require_safe_external_data(path)
+        self._session: Any = _open(ort, path, provider, threads, data)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
         self._values: Any = ort.OrtValue
@@ -74,6 +88,12 @@ class OnnxRuntimeSession(SessionBase):
 
     def load(self, images: Array) -> None:
         images = self._checked(images)
+        try:
+            self._bind(images)
+        except Exception as error:  # the classes of onnxruntime share no base but Exception
+            raise self._failed("taking the images", error) from None
+
+    def _bind(self, images: Array) -> None:
         self._binding.clear_binding_inputs()
         if self._device == "cpu":
             self._input = images  # bound as it lies: it must live until the run
@@ -89,11 +109,17 @@ class OnnxRuntimeSession(SessionBase):
     def execute(self) -> None:
         if self._input is None:
             raise DeployError(f"{self.name}: nothing is loaded", expected="load(images) before execute()")
-        self._session.run_with_iobinding(self._binding)
-        self._binding.synchronize_outputs()
+        try:
+            self._session.run_with_iobinding(self._binding)
+            self._binding.synchronize_outputs()
+        except Exception as error:  # as in `load`
+            raise self._failed("running", error) from None
 
     def fetch(self) -> Outputs:
-        return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
+        try:
+            return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
+        except Exception as error:  # as in `load`
+            raise self._failed("giving the outputs", error) from None
 
     def close(self) -> None:
         self._binding = self._session = self._input = None
@@ -105,8 +131,32 @@ class OnnxRuntimeSession(SessionBase):
         else:
             self._input = self._values.ortvalue_from_numpy(images, self._device, 0)
 
+    def _failed(self, doing: str, error: Exception) -> DeployError:
+        what, said = f"{self.name} failed on {self.provider} while {doing}", _first_line(error)
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            return out_of_memory(what, said)
+        return DeployError(
+            f"{what}: {said}",
+            expected="a model that runs on images of this size",
+            mend="another size, or export the model again: python export.py CHECKPOINT -o DIR",
+        )
 
-def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
+
+def _expected_bytes(path: Path, expected: str) -> bytes:
+    """The model's bytes, whose hash is the one that was expected; they are opened, not the file a second time."""
+    data = path.read_bytes()
+    require_sha256(path, hashlib.sha256(data).hexdigest(), expected)
+    if others := external_files(data, source=path):
+        raise DeployError(
+            f"{path} has weights in other files, which its hash does not vouch for: {', '.join(others)[:200]}",
+            expected="a model in one file",
+            mend="leave --expect-sha256 away, or export the model into one file",
+        )
+    return data
+
+
+def _open(ort: Any, path: Path, provider: str, threads: int | None, data: bytes | None = None) -> Any:
+    """A session of ONNX Runtime on the file, or on its bytes where they have been read."""
     wanted = PROVIDERS[provider]
     if wanted not in ort.get_available_providers():
         raise MissingDependencyError(
@@ -115,22 +165,24 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None) -> Any:
             mend=INSTALL[provider],
         )
     options = ort.SessionOptions()
-    options.log_severity_level = WARNING_SEVERITY
+    options.log_severity_level = SILENT
     options.add_session_config_entry(RECORD_NODES, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
-    typed, providers = (None, [wanted]) if provider != "tensorrt" else _for_tensorrt(path)
+    model, providers = (data, [wanted]) if provider != "tensorrt" else _for_tensorrt(path, data)
     preload(ort, provider)
     try:  # without the fallback, which prints to standard output, hides the reason and opens the model again elsewhere
         with openable(path) as name:
-            session = ort.InferenceSession(typed or name, options, providers=providers, enable_fallback=0)
+            session = ort.InferenceSession(model or name, options, providers=providers, enable_fallback=0)
     except DeployError:
         raise
-    except (RuntimeError, ValueError) as error:  # the provider did not start; a bad model raises onnxruntime's classes
-        raise MissingDependencyError(
-            f"{wanted} does not start: {_first_line(error)}", expected=f"{wanted} to load", mend="hc-deploy doctor"
-        ) from None
-    except Exception as error:  # they share no base but Exception
+    except Exception as error:  # the classes of onnxruntime share no base but Exception
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            raise out_of_memory(f"{path} cannot be opened", _first_line(error)) from None
+        if isinstance(error, RuntimeError | ValueError) and provider != "cpu":  # a bad model raises other classes
+            raise MissingDependencyError(
+                f"{wanted} does not start: {_first_line(error)}", expected=f"{wanted} to load", mend="hc-deploy doctor"
+            ) from None
         raise DeployError(
             f"{path} cannot be opened by ONNX Runtime: {_first_line(error)}",
             expected=f"a whole model.onnx that {wanted} takes",
@@ -160,7 +212,7 @@ def _require_provider(session: Any, wanted: str, path: Path) -> None:
         )
 
 
-def _for_tensorrt(path: Path) -> tuple[bytes, list[Any]]:
+def _for_tensorrt(path: Path, data: bytes | None) -> tuple[bytes, list[Any]]:
     """The model and the providers: TensorRT with our plugin, and CUDA for the nodes that TensorRT leaves.
 
     The provider opens the libraries of `trt_extra_plugin_lib_paths` and does no more, so ours is also put into the
@@ -169,7 +221,7 @@ def _for_tensorrt(path: Path) -> tuple[bytes, list[Any]]:
     from hc_deploy.engine import flavours, plugin_library
     from hc_deploy.engine.provider_graph import for_tensorrt_provider
 
-    model, needs_plugin = for_tensorrt_provider(path)
+    model, needs_plugin = for_tensorrt_provider(path, data)
     options: dict[str, str] = {}
     if needs_plugin:
         library = plugin_library.find()
@@ -179,14 +231,35 @@ def _for_tensorrt(path: Path) -> tuple[bytes, list[Any]]:
 
 
 def _spec(session: Any, path: Path) -> ModelSpec:
-    metadata = session.get_modelmeta().custom_metadata_map
+    """The metadata, which fits the graph."""
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+    except UnicodeDecodeError:
+        raise DeployError(
+            f"{path} holds names or metadata that are not text",
+            expected="a model.onnx made by export.py",
+            mend="export it again: python export.py CHECKPOINT -o DIR",
+        ) from None
     if METADATA_KEY not in metadata:
         raise DeployError(
             f"{path} is an ONNX model without '{METADATA_KEY}' metadata",
             expected="a model.onnx made by export.py",
             mend="python export.py CHECKPOINT -o DIR",
         )
-    return ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
+    spec = ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
+    check_graph(spec, inputs, outputs, source=str(path))
+    return spec
+
+
+def _tensors(arguments: Sequence[Any]) -> list[Tensor]:
+    """What ONNX Runtime tells: 'tensor(float)', and a shape of numbers and names ([] where it knows none)."""
+    found = []
+    for argument in arguments:
+        kind = argument.type.removeprefix("tensor(").removesuffix(")")
+        sides = tuple(side if isinstance(side, int) and side >= 0 else None for side in argument.shape)
+        found.append(Tensor(argument.name, NUMPY_TYPES.get(kind, kind), sides or None))
+    return found
 
 
 def _first_line(error: BaseException) -> str:

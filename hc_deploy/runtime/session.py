@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hc_deploy.digest import checked_sha256
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.shown import quoted
 from hc_deploy.spec import CHECKPOINTS, ModelSpec
@@ -102,7 +103,9 @@ class SessionBase:
         return np.ascontiguousarray(images)
 
 
-def open_session(path: Path | str, *, provider: str | None = None, threads: int | None = None) -> Session:
+def open_session(
+    path: Path | str, *, provider: str | None = None, threads: int | None = None, expect_sha256: str | None = None
+) -> Session:
     """Open a model file.
 
     Args:
@@ -110,6 +113,8 @@ def open_session(path: Path | str, *, provider: str | None = None, threads: int 
         provider: for a model.onnx, `cpu` (the default), `cuda` or `tensorrt` of ONNX Runtime. What was asked for runs,
             or this fails. An engine has its own runtime.
         threads: threads of one run on a CPU; None leaves it to the runtime (all cores).
+        expect_sha256: what the file's hash must be (64 hexadecimal digits), checked before a byte of it is parsed;
+            None: not checked.
 
     Raises:
         DeployError: the file is missing, truncated, of another kind, or carries no metadata of ours; an engine that
@@ -117,6 +122,8 @@ def open_session(path: Path | str, *, provider: str | None = None, threads: int 
         MissingDependencyError: the provider, the runtime or a GPU that it needs is not there.
     """
     path = Path(path)
+    if expect_sha256 is not None:
+        expect_sha256 = checked_sha256(expect_sha256)
     if path.is_dir() and (path / "model.onnx").exists():
         path = path / "model.onnx"
     if not path.exists():
@@ -124,14 +131,14 @@ def open_session(path: Path | str, *, provider: str | None = None, threads: int 
     if path.suffix == ".onnx":
         from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads)
+        return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads, expect_sha256=expect_sha256)
     if path.suffix == ".engine":
         if provider is not None or threads is not None:
             option = "--provider" if provider is not None else "--threads"
             raise UsageError(f"{option} with the engine {path}", expected=f"no {option}: an engine has its own runtime")
         from hc_deploy.runtime.tensorrt import TensorRtSession
 
-        return TensorRtSession(path)
+        return TensorRtSession(path, expect_sha256=expect_sha256)
     if path.suffix in CHECKPOINTS:
         raise UsageError(
             f"{path} is a checkpoint",

@@ -21,7 +21,13 @@ from hc_deploy.engine.sidecar import read_engine
 from hc_deploy.errors import DeployError
 from hc_deploy.runtime.buffers import Buffer, Slot
 from hc_deploy.runtime.device import open_device
-from hc_deploy.runtime.engine_check import register_plugins, require_device, require_version, runtime_module
+from hc_deploy.runtime.engine_check import (
+    register_plugins,
+    require_device,
+    require_truth,
+    require_version,
+    runtime_module,
+)
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 
 SLOTS = 2
@@ -53,10 +59,11 @@ class TensorRtSession(SessionBase):
     Args:
         path: the engine; its sidecar stands beside it.
         plugin: the plugin library, for an engine that does not carry it; None: the one that `make plugin` built.
+        expect_sha256: the engine's hash, as its user knows it; None: the sidecar's word is enough.
     """
 
-    def __init__(self, path: Path, *, plugin: Path | None = None) -> None:
-        self._sidecar, data = read_engine(path)
+    def __init__(self, path: Path, *, plugin: Path | None = None, expect_sha256: str | None = None) -> None:
+        self._sidecar, data = read_engine(path, expect_sha256=expect_sha256)
         self.spec, self.name = self._sidecar.spec, session_name(path)
         self.provider: str = self._sidecar.options.flavour
         self._trt = runtime_module(self._sidecar)
@@ -191,6 +198,7 @@ class TensorRtSession(SessionBase):
             for name in names
             if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.OUTPUT
         }
+        require_truth(self._sidecar, self._trt, self._engine, source=str(path))
         self._context = self._new_context()
 
     def _new_context(self) -> Any:

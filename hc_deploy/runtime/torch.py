@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from torch import nn
 
 from hc_deploy.errors import DeployError
+from hc_deploy.limits import out_of_memory
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import ModelSpec
 
@@ -32,9 +35,14 @@ class TorchSession(SessionBase):
     def execute(self) -> None:
         if self._input is None:
             raise DeployError(f"{self.name}: nothing is loaded", expected="load(images) before execute()")
-        self._outputs = self._module(self._input)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        try:
+            self._outputs = self._module(self._input)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+        except RuntimeError as error:
+            if not re.search(r"not enough memory|can't allocate memory|out of memory", str(error)):
+                raise
+            raise out_of_memory(f"{self.name} failed on {self.provider}", str(error).splitlines()[0][:300]) from None
 
     def fetch(self) -> Outputs:
         arrays: list[np.ndarray] = [tensor.cpu().numpy() for tensor in self._outputs]

@@ -8,14 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.limits import require_memory, why_too_large
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
+from hc_deploy.video.header import claimed_size
 from hc_deploy.video.quiet import quiet_stderr
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 WHAT = f"an image ({', '.join(IMAGE_SUFFIXES)})"
+MOST_FILE_BYTES = 2_000_000_000
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"
@@ -29,9 +32,14 @@ def read_image(path: Path) -> Array:
     Grayscale and palettes become colours, alpha is dropped, 16 bits become 8, an EXIF orientation is applied.
 
     Raises:
-        DeployError: no such file, empty, not an image, or one that is cut short (decoders fill the rest with gray).
+        DeployError: no such file, empty, not an image, one that is cut short (decoders fill the rest with gray), or
+            one of more pixels than the limit or than fit into memory.
     """
     require_file(path, what=WHAT)
+    if (size := path.stat().st_size) > MOST_FILE_BYTES:
+        raise DeployError(
+            f"{path} has {size / 1e9:.1f} GB", expected=f"an image of at most {MOST_FILE_BYTES / 1e9:g} GB"
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -40,15 +48,34 @@ def read_image(path: Path) -> Array:
         raise DeployError(
             f"{path} is cut short: the end of the image is missing", expected="a whole image", mend="copy it again"
         )
+    _require_decodable(path, data)
     image: Array | None = None
     with quiet_stderr():
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # too many pixels, a header that lies
+        except cv2.error:  # a header that lies
             image = None
     if image is None or image.ndim != 3 or image.dtype != np.uint8 or image.size == 0:
         raise DeployError(f"{path} is not an image that OpenCV can read", expected=WHAT, mend="convert it to PNG")
     return image
+
+
+def _require_decodable(path: Path, data: bytes) -> None:
+    """DeployError unless the file's header is that of an image within the limits."""
+    claimed = claimed_size(data)
+    if claimed is None:
+        raise DeployError(f"{path} is not an image that OpenCV can read", expected=WHAT, mend="convert it to PNG")
+    require_frame(*claimed, source=str(path))
+
+
+def require_frame(height: int, width: int, *, source: str) -> None:
+    """DeployError unless a frame of this size may be decoded: within the limits, and there is memory for it."""
+    if reason := why_too_large(height, width):
+        raise DeployError(f"{source} is {width}x{height}: {reason}", expected="a smaller image", mend="scale it down")
+    try:
+        require_memory(2 * 3 * height * width, what=f"{source}, {width}x{height},", mend="scale it down")
+    except UsageError as error:  # no option was typed: the file says it
+        raise DeployError(error.received, expected=error.expected, mend=error.mend) from None
 
 
 def png_bytes(image: Array) -> bytes:

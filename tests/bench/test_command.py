@@ -136,7 +136,7 @@ def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     command = [sys.executable, str(Path(bench.__file__)), "run", str(model), "--size", "64x96", "-o", str(output)]
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(command[0], [*command, "--rounds", "10000000"])
+        os.execv(command[0], [*command, "--rounds", "100000"])
     shown = b""
     while not re.search(rb"round \d\d", shown):
         assert select.select([terminal], [], [], 60)[0], shown

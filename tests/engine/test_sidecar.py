@@ -212,7 +212,7 @@ def test_inspecting_where_a_gpu_cannot_open_it(engine, monkeypatch):
 
     monkeypatch.setattr("hc_deploy.runtime.tensorrt.TensorRtSession", refuse)
     lines = describe(path)
-    assert lines[:-1] == before[:-1] and len(lines) == 11
+    assert lines[:-1] == before[:-1] and len(lines) == 12
     assert lines[-1] == ("engine", "not opened: pycuda cannot be imported")
 
 

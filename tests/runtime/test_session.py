@@ -155,7 +155,9 @@ def fake(monkeypatch):
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: names)
     monkeypatch.setattr(ort, "InferenceSession", session)
-    monkeypatch.setattr("hc_deploy.runtime.onnxruntime._for_tensorrt", lambda path: (b"", [(names[0], {}), names[1]]))
+    monkeypatch.setattr(
+        "hc_deploy.runtime.onnxruntime._for_tensorrt", lambda path, data: (b"", [(names[0], {}), names[1]])
+    )
     return session
 
 

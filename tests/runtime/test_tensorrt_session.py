@@ -136,6 +136,7 @@ def module(gpu, opened):
         get_tensor_name = staticmethod(names.__getitem__)
         get_tensor_mode = staticmethod(lambda name: "in" if name == "image" else "out")
         get_tensor_dtype = staticmethod(lambda name: np.uint8)
+        get_tensor_shape = staticmethod(lambda name: (-1, -1, -1, 3) if name == "image" else (-1, -1, -1))
         create_runtime_config = staticmethod(SimpleNamespace)
 
         @staticmethod
