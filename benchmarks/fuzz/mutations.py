@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from benchmarks.fuzz.values import COUNT, trees
+from benchmarks.fuzz.values import NUMBERS, TEXTS, trees
 
 EDGES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0" * 8)
-MOST_BYTES = 4 << 20
+MOST_BYTES, MOST_JSON = 4 << 20, 256 << 10
+SEEDS = 4
+"""So many times Hypothesis draws a set of values."""
 PNG_START = b"\x89PNG\r\n\x1a\n"
 Mutation = Callable[[bytes, Random], bytes]
 
@@ -57,23 +59,29 @@ def spoil_tree(tree: Any, rng: Random) -> Any:
     """A copy of parsed JSON with one or two places replaced, removed, renamed, nested or doubled."""
     tree = copy.deepcopy(tree)
     for _ in range(rng.choice((1, 1, 2))):
-        places = list(_places(tree))
-        if not places:
-            return rng.choice(trees(rng.randrange(8)))
-        holder, key = rng.choice(places)
-        _respoil(holder, key, rng)
+        if not isinstance(tree, dict | list) or not tree:
+            return _drawn(rng)
+        _respoil(*_place(tree, rng), rng)
     return tree
 
 
-def _places(tree: Any) -> Any:
-    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    for key in list(keys):
-        yield tree, key
-        yield from _places(tree[key])
+def _drawn(rng: Random) -> Any:
+    """A value of Hypothesis's; a copy, which may be spoilt in turn."""
+    return copy.deepcopy(rng.choice(trees(rng.randrange(SEEDS))))
+
+
+def _place(tree: Any, rng: Random) -> tuple[Any, Any]:
+    """A random holder and key; each level is as likely, however many entries there are below."""
+    while True:
+        key = rng.choice(list(tree)) if isinstance(tree, dict) else rng.randrange(len(tree))
+        inner = tree[key]
+        if not isinstance(inner, dict | list) or not inner or rng.random() < 0.3:
+            return tree, key
+        tree = inner
 
 
 def _respoil(holder: Any, key: Any, rng: Random) -> None:
-    kind = rng.randrange(8)
+    kind = rng.randrange(9)
     if kind == 0:
         del holder[key]
     elif kind == 1:
@@ -83,8 +91,10 @@ def _respoil(holder: Any, key: Any, rng: Random) -> None:
     elif kind == 3:
         for _ in range(rng.choice((2, 400))):
             holder[key] = {"a": holder[key]}
+    elif kind < 6:
+        holder[key] = _drawn(rng)
     else:
-        holder[key] = rng.choice(trees(rng.randrange(COUNT // 50)))
+        holder[key] = rng.choice(TEXTS if isinstance(holder[key], str) else NUMBERS)
 
 
 def spoil_json(data: bytes, rng: Random) -> bytes:
@@ -94,7 +104,7 @@ def spoil_json(data: bytes, rng: Random) -> bytes:
     text = json.dumps(spoil_tree(json.loads(data), rng))
     if rng.random() < 0.05 and text.startswith('{"'):
         text = text[0] + text[1:].split(",", 1)[0] + "," + text[1:]
-    return text.encode()
+    return text.encode()[:MOST_JSON]
 
 
 def spoil_metadata(text: str, rng: Random) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.fuzz.child import Seed, Target
 from benchmarks.fuzz.mutations import (
     PNG_START,
+    SEEDS,
     Mutation,
     spoil_bytes,
     spoil_image,
@@ -23,7 +24,7 @@ from benchmarks.fuzz.mutations import (
     spoil_zip,
 )
 from benchmarks.fuzz.readers import PICKLE_ARCH, PICKLE_OPTIONS
-from benchmarks.fuzz.values import COUNT, command_lines
+from benchmarks.fuzz.values import command_lines
 from hc_deploy.spec import CHECKPOINTS, ModelSpec
 
 SPEC = ModelSpec(
@@ -58,14 +59,26 @@ def _spoil_checkpoint(data: bytes, rng: Random) -> bytes:
     return spoil_safetensors(data, rng) if data[8:9] == b"{" else spoil_zip(data, rng)
 
 
-def _model_seeds() -> tuple[Seed, ...]:
-    """A thin network as export.py writes it, and a graph of two nodes."""
-    from dataclasses import replace
-
+def small_model() -> bytes:
+    """An ONNX file of one node that has our metadata."""
     from onnx import TensorProto, helper
 
-    from hc_deploy.export.onnx import export_onnx, save_onnx
     from hc_deploy.spec import METADATA_KEY
+
+    node = helper.make_node("ReduceMax", ["image"], ["labels"], keepdims=0, axes=[3])
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 8, 12, 3])
+    labels = helper.make_tensor_value_info("labels", TensorProto.UINT8, [1, 8, 12])
+    graph = helper.make_graph([node], "g", [image], [labels])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model.metadata_props.add(key=METADATA_KEY, value=SPEC.to_json())
+    return bytes(model.SerializeToString())
+
+
+def _model_seeds() -> tuple[Seed, ...]:
+    """One node, and a thin network as export.py writes it."""
+    from dataclasses import replace
+
+    from hc_deploy.export.onnx import export_onnx, save_onnx
     from models.load import new_network
 
     network, spec = new_network("hcfcn32_resnet18", PICKLE_OPTIONS)
@@ -73,17 +86,7 @@ def _model_seeds() -> tuple[Seed, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         save_onnx(export_onnx(network, spec), path)
-        exported = path.read_bytes()
-    nodes = [
-        helper.make_node("ReduceMax", ["image"], ["labels"], keepdims=0, axes=[3]),
-    ]
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 8, 12, 3])
-    labels = helper.make_tensor_value_info("labels", TensorProto.UINT8, [1, 8, 12])
-    small = helper.make_model(
-        helper.make_graph(nodes, "g", [image], [labels]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
-    )
-    small.metadata_props.add(key=METADATA_KEY, value=SPEC.to_json())
-    return Seed("", bytes(small.SerializeToString())), Seed("", exported)
+        return Seed(path.suffix, small_model()), Seed(path.suffix, path.read_bytes())
 
 
 def _sidecar_seeds() -> tuple[Seed, ...]:
@@ -100,14 +103,14 @@ def _sidecar_seeds() -> tuple[Seed, ...]:
             options=BuildOptions("tensorrt", "fp16", ShapeRange(shape, shape, shape)),
             version="10.16.1",
             engine=FileRecord.of(engine),
-            onnx=FileRecord("model.onnx", 3, "ab"),
+            onnx=FileRecord("model", 3, "ab"),
             layers=Layers("network", 5, {"HCUpsample": 2}, {"fp16": 4, "fp32": 1}, {"fp16": 4}),
             plugin=FileRecord("libhc_plugins.so", 4, "cd"),
             device=Gpu("T4", "570.1", None, None, "7.5"),
             seconds=1.5,
             created="2026-01-01T00:00:00+00:00",
         ).write(engine)
-        return (Seed("", sidecar_path(engine).read_bytes()),)
+        return (Seed(".engine.json", sidecar_path(engine).read_bytes()),)
 
 
 def _report_seeds() -> tuple[Seed, ...]:
@@ -123,7 +126,7 @@ def _report_seeds() -> tuple[Seed, ...]:
         for name in ("old", "new")
     )  # fmt: skip
     workload = Workload((8, 12), 12, 2, 1, 0, Stop.ROUNDS)
-    return (Seed("", Report(1, "2026-01-01T00:00:00Z", "old", machine, workload, models).to_json().encode()),)
+    return (Seed(".json", Report(1, "2026-01-01T00:00:00Z", "old", machine, workload, models).to_json().encode()),)
 
 
 def _picture(channels: int = 3, dtype: Any = "uint8") -> Any:
@@ -178,22 +181,22 @@ def _video_seeds() -> tuple[Seed, ...]:
 
 
 def _options_seeds() -> tuple[Seed, ...]:
-    return (Seed("", json.dumps(["size", "512x1024"]).encode()),)
+    return (Seed(".json", json.dumps(["size", "512x1024"]).encode()),)
 
 
 def _another_option(data: bytes, rng: Random) -> bytes:
     """None of `data`: whole new texts are as good as spoilt ones."""
-    return json.dumps(rng.choice(command_lines(rng.randrange(COUNT)))).encode()
+    return json.dumps(rng.choice(command_lines(rng.randrange(SEEDS)))).encode()
 
 
 TARGETS: dict[str, tuple[str, Callable[[], tuple[Seed, ...]], Mutation]] = {
     "checkpoint": ("net", _checkpoint_seeds, _spoil_checkpoint),
-    "model": ("model.onnx", _model_seeds, spoil_model),
-    "sidecar": ("model.engine.json", _sidecar_seeds, spoil_json),
-    "report": ("report.json", _report_seeds, spoil_json),
+    "model": ("model", _model_seeds, spoil_model),
+    "sidecar": ("model", _sidecar_seeds, spoil_json),
+    "report": ("report", _report_seeds, spoil_json),
     "image": ("picture", _image_seeds, spoil_image),
     "video": ("clip", _video_seeds, spoil_bytes),
-    "options": ("options.json", _options_seeds, _another_option),
+    "options": ("options", _options_seeds, _another_option),
 }
 """By name of the reader: the stem of its file, its valid files, how they are spoiled."""
 

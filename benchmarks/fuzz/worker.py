@@ -87,11 +87,13 @@ def _read(read: Callable[[Path], None], path: Path) -> dict[str, Any]:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost function of this project on the way to the error, without the readers themselves."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(ROOT)]
-    frames = [frame for frame in frames if ".venv" not in frame.filename] or frames
-    last = frames[-1]
-    return f"{Path(last.filename).relative_to(ROOT)}:{last.name}"
+    """The innermost function of this project on the way to the error."""
+    last = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(ROOT) and "site-packages" not in path.parts and path != Path(__file__):
+            last = f"{path.relative_to(ROOT)}:{frame.name}"
+    return last
 
 
 def _held(field: str) -> int:
