@@ -1,4 +1,4 @@
-"""One function a reader: a file enters; it is read as the commands read it, or a DeployError says why not.
+"""One function a reader: a file enters; it is read and told as the commands do, or a DeployError says why not.
 
 Imports are heavy and happen in the functions: each runs in a process of its own (`worker`).
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 MOST_FRAMES = 50
@@ -17,12 +19,25 @@ PICKLE_ARCH, PICKLE_OPTIONS = "fcn32_resnet18", {"width": 4, "classes": 2}
 """What a `.pth`, which does not say, is loaded as."""
 
 
+def printed(print_it: Callable[[str], None], lines: Iterable[str]) -> None:
+    """`print_it` each, to streams that take UTF-8 and keep nothing."""
+    with io.TextIOWrapper(io.BytesIO(), "utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        for line in lines:
+            print_it(line)
+
+
+def _inspected(path: Path) -> None:
+    from hc_deploy.console import print_line
+    from hc_deploy.describe import describe
+
+    printed(print_line, (f"{title} {text}" for title, text in describe(path)))
+
+
 def checkpoint(path: Path) -> None:
     """Described, and loaded into its network."""
-    from hc_deploy.describe import describe
     from models.load import load_network
 
-    describe(path)
+    _inspected(path)
     if path.suffix == ".safetensors":
         load_network(path)
     else:
@@ -33,10 +48,9 @@ def model(path: Path) -> None:
     """Described, opened by ONNX Runtime, and run on one black image."""
     import numpy as np
 
-    from hc_deploy.describe import describe
     from hc_deploy.runtime import open_session
 
-    describe(path)
+    _inspected(path)
     with open_session(path, threads=1) as session:
         spec = session.spec
         batch, height, width = spec.batch or 1, spec.height or 32, spec.width or 32
@@ -60,14 +74,14 @@ def report(path: Path) -> None:
     from hc_deploy.bench import compare as comparing
     from hc_deploy.bench.report import Clock, read_report
     from hc_deploy.bench.table import compare_table, run_table
-    from hc_deploy.describe import describe
 
-    describe(path)
+    _inspected(path)
     read = read_report(path)
-    console = Console(file=io.StringIO(), width=100)
-    console.print(run_table(read))
     comparison = comparing.compare(read, read)
-    console.print(compare_table(comparison, clocks=(Clock.END_TO_END,), max_percent=5.0))
+    with io.TextIOWrapper(io.BytesIO(), "utf-8") as stream:
+        console = Console(file=stream, width=100)
+        console.print(run_table(read))
+        console.print(compare_table(comparison, clocks=(Clock.END_TO_END,), max_percent=5.0))
     comparing.require_comparable(comparison)
     comparing.require_judgeable(read, read, (Clock.END_TO_END,))
 

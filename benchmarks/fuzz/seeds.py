@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,7 +35,7 @@ ENGINE = b"an engine " * 20
 FOURCC = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80", ".mkv": "MJPG", ".mov": "mp4v"}
 
 
-def _checkpoint_seeds() -> tuple[Seed, ...]:
+def _checkpoint_seeds() -> Iterator[Seed]:
     import torch
 
     from hc_deploy.export.checkpoint import CheckpointInfo, save_checkpoint
@@ -42,17 +43,15 @@ def _checkpoint_seeds() -> tuple[Seed, ...]:
 
     net, _ = new_network(PICKLE_ARCH, PICKLE_OPTIONS)
     info = CheckpointInfo(PICKLE_ARCH, PICKLE_OPTIONS, SPEC.classes, SPEC.palette, training={"miou": 0.5})
-    seeds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.safetensors")
         save_checkpoint(path, net, info)
-        seeds.append(Seed(path.suffix, path.read_bytes()))
+        yield Seed(path.suffix, path.read_bytes())
     for suffix in CHECKPOINTS:
         for legacy in (False, True) if suffix != ".safetensors" else ():
             file = io.BytesIO()
             torch.save(net.state_dict(), file, _use_new_zipfile_serialization=not legacy)
-            seeds.append(Seed(suffix, file.getvalue()))
-    return tuple(seeds)
+            yield Seed(suffix, file.getvalue())
 
 
 def _spoil_checkpoint(data: bytes, rng: Random) -> bytes:
@@ -74,22 +73,23 @@ def small_model() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _model_seeds() -> tuple[Seed, ...]:
+def _model_seeds() -> Iterator[Seed]:
     """One node, and a thin network as export.py writes it."""
     from dataclasses import replace
 
     from hc_deploy.export.onnx import export_onnx, save_onnx
     from models.load import new_network
 
+    yield Seed(".onnx", small_model())
     network, spec = new_network("hcfcn32_resnet18", PICKLE_OPTIONS)
     spec = replace(spec, batch=1, height=64, width=64)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         save_onnx(export_onnx(network, spec), path)
-        return Seed(path.suffix, small_model()), Seed(path.suffix, path.read_bytes())
+        yield Seed(path.suffix, path.read_bytes())
 
 
-def _sidecar_seeds() -> tuple[Seed, ...]:
+def _sidecar_seeds() -> Iterator[Seed]:
     from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
     from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, sidecar_path
     from hc_deploy.gpu import Gpu
@@ -110,10 +110,10 @@ def _sidecar_seeds() -> tuple[Seed, ...]:
             seconds=1.5,
             created="2026-01-01T00:00:00+00:00",
         ).write(engine)
-        return (Seed(".engine.json", sidecar_path(engine).read_bytes()),)
+        yield Seed(".engine.json", sidecar_path(engine).read_bytes())
 
 
-def _report_seeds() -> tuple[Seed, ...]:
+def _report_seeds() -> Iterator[Seed]:
     from hc_deploy.bench.environment import Environment
     from hc_deploy.bench.report import ModelFile, ModelReport, Report, Samples, Stop, Workload
 
@@ -126,7 +126,7 @@ def _report_seeds() -> tuple[Seed, ...]:
         for name in ("old", "new")
     )  # fmt: skip
     workload = Workload((8, 12), 12, 2, 1, 0, Stop.ROUNDS)
-    return (Seed(".json", Report(1, "2026-01-01T00:00:00Z", "old", machine, workload, models).to_json().encode()),)
+    yield Seed(".json", Report(1, "2026-01-01T00:00:00Z", "old", machine, workload, models).to_json().encode())
 
 
 def _picture(channels: int = 3, dtype: Any = "uint8") -> Any:
@@ -145,43 +145,41 @@ def _palette_png() -> bytes:
     return PNG_START + b"".join(chunks)
 
 
-def _image_seeds() -> tuple[Seed, ...]:
+def _image_seeds() -> Iterator[Seed]:
     """A picture in every format, a label map of 8 and of 16 bits, a palette, a JPEG with an orientation."""
     import cv2
 
     from hc_deploy.video.images import IMAGE_SUFFIXES
 
-    seeds = [
-        Seed(suffix, cv2.imencode(suffix, _picture())[1].tobytes()) for suffix in IMAGE_SUFFIXES if suffix != ".pgm"
-    ]
-    maps = [_picture(1), _picture(1, "uint16"), _picture(4)]
-    seeds += [Seed(".png", cv2.imencode(".png", image)[1].tobytes()) for image in maps]
-    seeds += [Seed(".pgm", cv2.imencode(".pgm", maps[0])[1].tobytes()), Seed(".png", _palette_png())]
+    for suffix in IMAGE_SUFFIXES:
+        yield Seed(suffix, cv2.imencode(suffix, _picture(1 if suffix == ".pgm" else 3))[1].tobytes())
+    for image in (_picture(1), _picture(1, "uint16"), _picture(4)):
+        yield Seed(".png", cv2.imencode(".png", image)[1].tobytes())
+    yield Seed(".png", _palette_png())
     jpeg = cv2.imencode(".jpg", _picture())[1].tobytes()
     orientation = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    return (*seeds, Seed(".jpg", jpeg[:2] + orientation + jpeg[2:]))
+    yield Seed(".jpg", jpeg[:2] + orientation + jpeg[2:])
 
 
-def _video_seeds() -> tuple[Seed, ...]:
+def _video_seeds() -> Iterator[Seed]:
     import cv2
     import numpy as np
 
     from hc_deploy.video.quiet import quiet_stderr
 
-    seeds = []
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr():
+    with tempfile.TemporaryDirectory() as folder:
         for suffix, codec in FOURCC.items():
             path = str(Path(folder, f"clip{suffix}"))
-            writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25.0, (48, 32))
+            with quiet_stderr():
+                writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25.0, (48, 32))
             for number in range(8):
                 writer.write(np.full((32, 48, 3), 20 * number, np.uint8))
             writer.release()
-            seeds.append(Seed(suffix, Path(path).read_bytes()))
-    return tuple(seeds)
+            yield Seed(suffix, Path(path).read_bytes())
 
 
-def _options_seeds() -> tuple[Seed, ...]:
-    return (Seed(".json", json.dumps(["size", "512x1024"]).encode()),)
+def _options_seeds() -> Iterator[Seed]:
+    yield Seed(".json", json.dumps(["size", "512x1024"]).encode())
 
 
 def _another_option(data: bytes, rng: Random) -> bytes:
@@ -189,7 +187,7 @@ def _another_option(data: bytes, rng: Random) -> bytes:
     return json.dumps(rng.choice(command_lines(rng.randrange(SEEDS)))).encode()
 
 
-TARGETS: dict[str, tuple[str, Callable[[], tuple[Seed, ...]], Mutation]] = {
+TARGETS: dict[str, tuple[str, Callable[[], Iterator[Seed]], Mutation]] = {
     "checkpoint": ("net", _checkpoint_seeds, _spoil_checkpoint),
     "model": ("model", _model_seeds, spoil_model),
     "sidecar": ("model", _sidecar_seeds, spoil_json),
@@ -201,8 +199,8 @@ TARGETS: dict[str, tuple[str, Callable[[], tuple[Seed, ...]], Mutation]] = {
 """By name of the reader: the stem of its file, its valid files, how they are spoiled."""
 
 
-def target(name: str) -> Target:
-    """The reader `name` with its valid files."""
+def target(name: str, *, most: int | None = None) -> Target:
+    """The reader `name` with its valid files: all, or the first `most`."""
     stem, seeds, _ = TARGETS[name]
     beside = (("model.engine", ENGINE),) if name == "sidecar" else ()
-    return Target(name, f"benchmarks.fuzz.readers:{name}", stem, seeds(), beside)
+    return Target(name, f"benchmarks.fuzz.readers:{name}", stem, tuple(itertools.islice(seeds(), most)), beside)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fuzz.readers import printed
+
 MOST_BYTES = 3 << 30
 """Beyond what the process holds when it is ready; more is refused by the system (MemoryError, std::bad_alloc)."""
 FORBIDDEN = (
@@ -69,14 +71,17 @@ def _forbid() -> None:
 
 def _read(read: Callable[[Path], None], path: Path) -> dict[str, Any]:
     """How it ended (`read`, `refused`, `traceback`), what was said, where, and the bytes that memory grew by."""
+    from hc_deploy.console import print_note
     from hc_deploy.errors import DeployError
 
     before, peak = _held("VmRSS"), _held("VmHWM")
     end, said, where = "read", "", ""
     try:
-        read(path)
-    except DeployError as error:
-        end, said = "refused", str(error)
+        try:
+            read(path)
+        except DeployError as error:
+            end, said = "refused", str(error)
+            printed(print_note, [f"error: {error}"])  # a message that cannot be printed is a traceback too
     except BaseException as error:
         end = "traceback"
         said = "".join(traceback.format_exception(error, limit=-12))
