@@ -6,18 +6,40 @@ DEMO := demo
 NETWORKS := hcpspnet pspnet hcfcn32 fcn32
 SIZE := 512x1024
 
-.PHONY: setup demo test lint plugin clean
+LOCKS := lock/build.txt lock/dev.txt
+PLUGIN_LOCKS := tests/plugins/tensorrt-10.txt tests/plugins/tensorrt-11.txt
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: setup lock demo test lint plugin clean
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt tests/plugins/tensorrt-10.txt tests/plugins/tensorrt-11.txt
+# Every package by version and hash from lock/, but torch: by the version in constraints.txt, from whichever build the
+# registry has. The last step fetches nothing: it fails where the lock lacks what pyproject.toml asks for.
+$(INSTALLED): pyproject.toml constraints.txt $(LOCKS) $(PLUGIN_LOCKS)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --no-deps --require-hashes --requirement lock/build.txt
+	$(PIP) install --no-deps --require-hashes --no-build-isolation --requirement lock/dev.txt
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --no-index --no-build-isolation --editable '.[dev]' || { echo "pyproject.toml asks for more than lock/dev.txt has: make lock"; exit 1; }
 	@# Two TensorRT runtimes side by side, whose plugin registries the tests use; neither may be on the path.
-	for major in 10 11; do $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-	  --target $(VENV)/tensorrt-$$major --requirement tests/plugins/tensorrt-$$major.txt; done
+	for major in 10 11; do $(PIP) install --no-deps --require-hashes --upgrade \
+	  --target $(VENV)/tensorrt-$$major --requirement tests/plugins/tensorrt-$$major.txt || exit 1; done
 	touch $(INSTALLED)
+
+# Write the locks anew after a change of pyproject.toml, constraints.txt or a .in file; UPGRADE=--upgrade takes the newest
+# versions of everything. On the oldest Python that is supported: what is chosen there serves the newer ones too.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras $(UPGRADE) \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint constraints.txt \
+  --unsafe-package torch --unsafe-package hc-deploy --unsafe-package pip
+lock:
+	@test -x $(BIN)/pip-compile || { echo "$(BIN)/pip-compile is missing: make setup, or, where the locks are what is broken," \
+	  "python3.11 -m venv $(VENV) && $(BIN)/pip install pip-tools"; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "locks are written with Python 3.11, $(VENV) has " + sys.version)'
+	$(COMPILE) --output-file lock/build.txt lock/build.in
+	$(COMPILE) --constraint lock/build.txt --extra dev --output-file lock/dev.txt pyproject.toml
+	for major in 10 11; do $(COMPILE) --output-file tests/plugins/tensorrt-$$major.txt tests/plugins/tensorrt-$$major.in || exit 1; done
 
 demo: $(INSTALLED)
 	@echo "== 1/4 export the four trained checkpoints to ONNX, each verified against torch"
