@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from hc_deploy.console import option_pairs, print_line, run_app
+from hc_deploy.errors import UsageError
 from hc_deploy.spec import parse_size
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -35,16 +36,21 @@ def main(
     scenes: Annotated[int, typer.Option(min=1, help="Rendered training scenes.")] = 1000,
     validation_scenes: Annotated[int, typer.Option(min=1)] = 60,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH the scenes are rendered at.")] = "512x1024",
-    init: Annotated[Path | None, typer.Option(help="Checkpoint whose backbone to start from.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint whose backbone to start from; all of it.")] = None,
+    init_partial: Annotated[
+        bool, typer.Option("--init-partial", help="Of --init take what fits by name and shape, and say what does not.")
+    ] = False,
     cache: Annotated[Path, typer.Option(help="Folder of rendered scenes.")] = Path(".data"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train NAME on rendered street scenes and write a checkpoint."""
+    if init_partial and init is None:
+        raise UsageError("--init-partial without --init", expected="--init CHECKPOINT with it")
     from models.training import Recipe, train_network
 
     recipe = Recipe(
         steps, batch, parse_size(crop), learning_rate, weight_decay, scenes, parse_size(size), seed,
-        init.name if init else None,
+        init.name if init else None, init_partial,
     )  # fmt: skip
     scores = train_network(
         name, option_pairs(option or []), recipe,

@@ -79,11 +79,13 @@ class _Run:
 
     def go(self) -> None:
         """Segment the video with a progress bar, and print the summary; Ctrl-C ends it after a frame, with 130."""
+        from hc_deploy.video.answers import Clipped
         from hc_deploy.video.pipeline import segment_video
         from hc_deploy.video.sinks import FolderSink, open_sink
         from hc_deploy.video.timing import StageTimes
 
         labels = FolderSink(self.labels) if self.labels is not None else None
+        clipped = Clipped()
         times, start, interrupted = StageTimes(), time.perf_counter(), False
         with deferred() as asked_to_stop:
             try:
@@ -99,14 +101,14 @@ class _Run:
 
                     segment_video(
                         self.source, self.session, sink, options=self.options, times=times, labels=labels,
-                        limit=self.limit, connected=self.connected, on_frame=on_frame,
+                        clipped=clipped, limit=self.limit, connected=self.connected, on_frame=on_frame,
                     )  # fmt: skip
                     if asked_to_stop():  # while it waited for a frame that did not come
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
             if sink.written or not interrupted:
-                self._print_summary(sink, times, time.perf_counter() - start)
+                self._print_summary(sink, times, time.perf_counter() - start, clipped.in_words())
         if interrupted:
             print_note(f"interrupted: {sink.path} holds the frames so far" if sink.written else "interrupted")
             raise typer.Exit(INTERRUPTED)
@@ -115,7 +117,7 @@ class _Run:
         known = [count for count in (self.source.info.frames, self.limit) if count is not None]
         return min(known) if known else None
 
-    def _print_summary(self, sink: Sink, times: StageTimes, seconds: float) -> None:
+    def _print_summary(self, sink: Sink, times: StageTimes, seconds: float, clipped: str) -> None:
         info, played = self.source.info, sink.written / self.source.info.fps
         print_line(rate_line(times, seconds, unit="frames", engine=self.session.provider))
         print_line()
@@ -128,4 +130,4 @@ class _Run:
         else:
             print_line(f"{sink.path}: {shape}, {sink.format}, {played:.1f} s at {info.fps:.4g} frames/s")
         if self.labels is not None:
-            print_line(f"{self.labels}/: map of each frame, PNG")
+            print_line(f"{self.labels}/: map of each frame, PNG" + (f"; {clipped}" if clipped else ""))
