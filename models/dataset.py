@@ -39,8 +39,8 @@ class Frames:
     labels: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        kinds = (self.images.dtype, self.labels.dtype)
-        if kinds != (np.uint8, np.uint8) or self.images.shape != (*self.labels.shape, 3) or self.labels.ndim != 3:
+        kinds = {str(self.images.dtype), str(self.labels.dtype)}
+        if kinds != {"uint8"} or self.images.shape != (*self.labels.shape, 3) or self.labels.ndim != 3:
             raise DeployError(
                 f"images {self.images.dtype} {self.images.shape}, labels {self.labels.dtype} {self.labels.shape}",
                 expected="uint8 [N,H,W,3] and uint8 [N,H,W]",

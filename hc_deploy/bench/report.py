@@ -1,6 +1,6 @@
 """`report.json`: what was measured, where, and every raw sample. Standard library only.
 
-The file is one object: `schema` (a number; readers refuse any but their own), `created` (UTC), `baseline` (name of a
+The file is one object: `schema` (a number; older ones are brought to it), `created` (UTC), `baseline` (name of a
 model), `environment`, `workload` and `models`. Each model names its file by SHA-256 and lists three clocks in
 nanoseconds; entry i of every list comes from round i, so lists of two models can be paired.
 """
@@ -18,9 +18,11 @@ from typing import Any
 from hc_deploy.bench.environment import Environment
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.ran import Runtime
 from hc_deploy.strict_json import Mismatch, decode, parse, render
 
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
+"""1: models had no `runtime`; such reports are read, with None in its place."""
 MOST_NS = 2**53
 """Samples stay below this (104 days): exact in float64."""
 AGAIN = "measure again: python bench.py run MODEL... -o report.json"
@@ -78,6 +80,7 @@ class ModelReport:
         name: unique in the report. arch, level, options, input, outputs: from the model's spec.
         batch, size: the input that it ran on, frames and (height, width).
         provider: what ran it (`cpu`, `cuda`, `torch-cpu`). threads: as asked for; None: left to the runtime.
+        runtime: library, version and precision; None: nobody recorded it.
     """
 
     name: str
@@ -92,6 +95,7 @@ class ModelReport:
     provider: str
     threads: int | None
     samples: Samples
+    runtime: Runtime | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Report:
         try:
             fields = parse(text)
             _check_schema(fields)
-            report: Report = decode(cls, fields, "report")
+            report: Report = decode(cls, _migrated(fields), "report")
             _check(report)
         except Mismatch as error:
             raise DeployError(f"{source}: {error.received}", expected=error.expected, mend=AGAIN) from None
@@ -179,8 +183,17 @@ def describe_file(path: Path) -> ModelFile:
 def _check_schema(fields: Any) -> None:
     if not isinstance(fields, dict) or "schema" not in fields:
         raise Mismatch("is JSON but no benchmark report", "an object with the field 'schema'")
-    if fields["schema"] != REPORT_SCHEMA or isinstance(fields["schema"], bool):
-        raise Mismatch(f"report of schema {fields['schema']!r}", f"schema {REPORT_SCHEMA}")
+    if isinstance(fields["schema"], bool) or fields["schema"] not in range(1, REPORT_SCHEMA + 1):
+        raise Mismatch(f"report of schema {fields['schema']!r}", f"schema 1 to {REPORT_SCHEMA}")
+
+
+def _migrated(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an older schema as those of this one; what is wrong with them is left to the decoder."""
+    models = fields.get("models")
+    if fields["schema"] != 1 or not isinstance(models, list):
+        return fields
+    models = [{"runtime": None, **model} if isinstance(model, dict) else model for model in models]
+    return {**fields, "schema": REPORT_SCHEMA, "models": models}
 
 
 def _check(report: Report) -> None:

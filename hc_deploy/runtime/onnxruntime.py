@@ -16,6 +16,7 @@ from typing import Any
 from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
+from hc_deploy.ran import Runtime
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
@@ -65,6 +66,7 @@ class OnnxRuntimeSession(SessionBase):
         self._session: Any = _open(ort, path, provider, threads)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
+        self.runtime = Runtime("onnxruntime", ort.__version__)
         self._values: Any = ort.OrtValue
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._binding = self._session.io_binding()

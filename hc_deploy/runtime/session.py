@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.ran import Runtime
 from hc_deploy.spec import CHECKPOINTS, ModelSpec
 
 Array = NDArray[Any]
@@ -24,11 +25,13 @@ class Session(Protocol):
         spec: what the model eats and gives.
         name: short name for reports (the file's folder or stem).
         provider: what really runs it (`cpu`, `cuda`, `torch-cpu`, ...).
+        runtime: the library that does, for reports; None where there is none to name.
     """
 
     spec: ModelSpec
     name: str
     provider: str
+    runtime: Runtime | None
 
     def load(self, images: Array) -> None:
         """Hand over the input, in the form `spec.input_shape` says; copies it to the device where there is one."""
@@ -57,6 +60,7 @@ class SessionBase:
 
     spec: ModelSpec
     name: str
+    runtime: Runtime | None = None
 
     def load(self, images: Array) -> None:
         raise NotImplementedError

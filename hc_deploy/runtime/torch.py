@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hc_deploy.errors import DeployError
+from hc_deploy.ran import Runtime
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import ModelSpec
 
@@ -22,6 +23,7 @@ class TorchSession(SessionBase):
         self._device = torch.device(device)
         self._module = module.eval().to(self._device)
         self.spec, self.name, self.provider = spec, name, f"torch-{device}"
+        self.runtime = Runtime("torch", str(torch.__version__))
         self._input: torch.Tensor | None = None
         self._outputs: tuple[torch.Tensor, ...] = ()
 
