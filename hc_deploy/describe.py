@@ -103,6 +103,7 @@ def _opened(path: Path) -> Lines:
 
 def _report(path: Path) -> Lines:
     from hc_deploy.bench.report import read_report
+    from hc_deploy.bench.results import what_ran
 
     report = read_report(path)
     height, width = report.workload.frame
@@ -111,7 +112,7 @@ def _report(path: Path) -> Lines:
         ("machine", f"{report.environment.cpu}, {report.environment.usable_cores} cores"),
         ("workload", f"frame {height}x{width}, {report.workload.rounds} rounds, baseline {report.baseline}"),
         *(
-            (model.name, f"{model.arch} on {model.provider}, input {model.size[0]}x{model.size[1]}")
+            (model.name, "{}: {}; precision {}; input {}".format(model.arch, *what_ran(model)))
             for model in report.models
         ),
     ]

@@ -34,10 +34,18 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Frames:
-    """images uint8 [N,H,W,3] RGB and labels uint8 [N,H,W], memory-mapped."""
+    """images uint8 [N,H,W,3] RGB and labels uint8 [N,H,W], memory-mapped; DeployError for anything else."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        kinds = {str(self.images.dtype), str(self.labels.dtype)}
+        if kinds != {"uint8"} or self.images.shape != (*self.labels.shape, 3) or self.labels.ndim != 3:
+            raise DeployError(
+                f"images {self.images.dtype} {self.images.shape}, labels {self.labels.dtype} {self.labels.shape}",
+                expected="uint8 [N,H,W,3] and uint8 [N,H,W]",
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,8 +106,23 @@ def rendered_streets(folder: Path, *, first_seed: int, count: int, size: tuple[i
             _render_all(images, labels, first_seed, size)
             images.flush()
             labels.flush()
-    images, labels = (np.load(path, mmap_mode="r") for path in paths)
-    return Frames(images, labels)
+    return Frames(
+        _cached(paths[0], (count, height, width, 3)),
+        _cached(paths[1], (count, height, width)),
+    )
+
+
+def _cached(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A file of the cache, which anything may have happened to since it was written."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise DeployError(f"{path} cannot be read: {error}", expected="scenes", mend=f"rm {path}") from None
+    if array.shape != shape or array.dtype != np.uint8:
+        raise DeployError(
+            f"{path} holds {array.dtype} of shape {array.shape}", expected=f"uint8 {shape}", mend=f"rm {path}"
+        )
+    return array
 
 
 def augment(
@@ -114,7 +137,7 @@ def augment(
     window = np.s_[top : top + source[0], left : left + source[1]]
     target = (min(round(source[1] * scale), width), min(round(source[0] * scale), height))
     small = cv2.resize(image[window], target, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    classes = cv2.resize(labels[window], target, interpolation=cv2.INTER_NEAREST)
+    classes = cv2.resize(labels[window], target, interpolation=cv2.INTER_NEAREST_EXACT)
     pad = (0, height - target[1], 0, width - target[0])
     small = cv2.copyMakeBorder(small, *pad, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     classes = cv2.copyMakeBorder(classes, *pad, cv2.BORDER_CONSTANT, value=(IGNORE,))

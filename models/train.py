@@ -18,6 +18,7 @@ import typer
 
 from hc_deploy.commands.options import number
 from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
+from hc_deploy.errors import UsageError
 from hc_deploy.limits import MOST_BATCH, require_image_memory
 from hc_deploy.outputs import Output, files_of
 from hc_deploy.spec import parse_size
@@ -38,12 +39,17 @@ def main(
     scenes: Annotated[int, typer.Option(min=1, help="Rendered training scenes.")] = 1000,
     validation_scenes: Annotated[int, typer.Option(min=1)] = 60,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH the scenes are rendered at.")] = "512x1024",
-    init: Annotated[Path | None, typer.Option(help="Checkpoint whose backbone to start from.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint whose backbone to start from; all of it.")] = None,
+    init_partial: Annotated[
+        bool, typer.Option("--init-partial", help="Of --init take what fits by name and shape, and say what does not.")
+    ] = False,
     cache: Annotated[Path, typer.Option(help="Folder of rendered scenes.")] = Path(".data"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train NAME on rendered street scenes and write a checkpoint."""
     claim_outputs(files_of(init) if init else [], [Output(output)])
+    if init_partial and init is None:
+        raise UsageError("--init-partial without --init", expected="--init CHECKPOINT with it")
     cropped, rendered = parse_size(crop), parse_size(size)
     require_image_memory(batch, *cropped, mend="a smaller --crop or --batch")
     require_image_memory(1, *rendered, mend="a smaller --size")
@@ -51,7 +57,7 @@ def main(
 
     recipe = Recipe(
         steps, batch, cropped, learning_rate, weight_decay, scenes, rendered, seed,
-        init.name if init else None,
+        init.name if init else None, init_partial,
     )  # fmt: skip
     scores = train_network(
         name, option_pairs(option or []), recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,19 +16,18 @@ from torch import nn
 import models
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.console import print_line
-from hc_deploy.errors import UsageError
+from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.evaluate.metrics import IGNORE, ConfusionMatrix
 from hc_deploy.export.checkpoint import (
     CheckpointInfo,
     check_checkpoint_name,
-    load_state,
-    read_checkpoint,
     save_checkpoint,
 )
 from hc_deploy.export.networks import deployment_of
 from hc_deploy.files import make_folder
 from hc_deploy.ops import hc_argmax
 from models.dataset import Frames, batches, normalised, rendered_streets
+from models.initialise import initialise_backbone
 
 CLASSES = len(CITYSCAPES.names)
 VALIDATION_SEED = 1_000_000
@@ -48,6 +48,7 @@ class Recipe:
     size: tuple[int, int]
     seed: int
     init: str | None = None
+    init_partial: bool = False
 
 
 def objective(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -75,6 +76,12 @@ def train(net: nn.Module, frames: Frames, recipe: Recipe) -> None:
     stream = batches(frames, crop=recipe.crop, batch=recipe.batch, steps=recipe.steps, seed=recipe.seed)
     for step, (images, labels) in enumerate(stream, start=1):
         loss = objective(net, images.contiguous(memory_format=torch.channels_last), labels)
+        if not torch.isfinite(loss):  # every weight would be NaN, and the checkpoint a whole one
+            raise DeployError(
+                f"the loss of step {step} is {loss.item()}",
+                expected="a finite number",
+                mend=f"--learning-rate {recipe.learning_rate / 10:g}",
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -87,21 +94,14 @@ def train(net: nn.Module, frames: Frames, recipe: Recipe) -> None:
 
 @torch.no_grad()
 def validate(net: nn.Module, frames: Frames, classes: int) -> dict[str, Any]:
-    """mIoU, pixel accuracy and IoU of each class on whole frames."""
+    """mIoU, pixel accuracy and IoU of each class on whole frames; None for a class that is in no frame."""
     net.eval()
     matrix = ConfusionMatrix(classes)
     for image, labels in zip(frames.images, frames.labels, strict=True):
         matrix.update(hc_argmax(net(normalised(np.array(image[None]))), labels.shape)[0].numpy(), labels)
-    iou = {name: round(float(value), 4) for name, value in zip(CITYSCAPES.names, matrix.iou(), strict=True)}
+    named = zip(CITYSCAPES.names, matrix.iou().tolist(), strict=True)
+    iou = {name: None if math.isnan(value) else round(value, 4) for name, value in named}  # JSON has no NaN
     return {"miou": round(matrix.mean_iou(), 4), "pixel_accuracy": round(matrix.pixel_accuracy(), 4), "iou": iou}
-
-
-def initialise_backbone(net: nn.Module, path: Path) -> None:
-    """Copy the backbone of another checkpoint, as the paper starts from ImageNet's."""
-    source = read_checkpoint(path)
-    backbone = {name: tensor for name, tensor in source.state.items() if name.startswith("backbone.")}
-    merged = {**net.state_dict(), **backbone}
-    load_state(net, type(source)(path, source.info, merged), arch="the network that is trained")
 
 
 def train_network(
@@ -118,14 +118,19 @@ def train_network(
 
     Raises:
         UsageError: a network that cannot be trained here, or an output that is no checkpoint: before any work is done.
+        DeployError: `init` does not fit the backbone, also before; a loss that is no number.
     """
     check_checkpoint_name(output)
     make_folder(output.parent)
     torch.manual_seed(recipe.seed)
     net = models.build(name, **options)
     _check_trainable(name, net, options, recipe)
+    taken = None
     if init is not None:
-        initialise_backbone(net, init)
+        taken = initialise_backbone(net, init, partial=recipe.init_partial)
+        print_line(f"{init}: {taken.tensors} of {taken.of} tensors of the backbone taken; the rest starts at random")
+        for line in taken.left:
+            print_line(f"  {line}")
     frames = rendered_streets(cache, first_seed=0, count=recipe.scenes, size=recipe.size)
     held_out = rendered_streets(cache, first_seed=VALIDATION_SEED, count=validation_scenes, size=recipe.size)
     start = time.monotonic()
@@ -133,6 +138,8 @@ def train_network(
     scores = validate(net, held_out, CLASSES)
     minutes = round((time.monotonic() - start) / 60, 1)
     training = {**asdict(recipe), **scores, "minutes": minutes, "torch": torch.__version__, "numpy": np.__version__}
+    if taken is not None:
+        training["init_tensors"] = taken.tensors
     info = CheckpointInfo(
         arch=name, options=options, classes=CITYSCAPES.names, palette=CITYSCAPES.palette, stated=True, training=training
     )
@@ -148,5 +155,9 @@ def _check_trainable(name: str, net: nn.Module, options: dict[str, Any], recipe:
         raise UsageError(f"classes={options['classes']}", expected=f"{CLASSES}, those of the rendered scenes")
     if options.get("assignment", "soft") != "soft":
         raise UsageError("assignment='hard' has no gradient", expected="soft; choose hard when you export")
+    if recipe.scenes > VALIDATION_SEED:
+        raise UsageError(
+            f"{recipe.scenes} scenes", expected=f"{VALIDATION_SEED} at most: the next are those it is validated on"
+        )
     if min(recipe.size) < SMALLEST or min(recipe.crop) < SMALLEST:
         raise UsageError(f"size {recipe.size}, crop {recipe.crop}", expected=f"{SMALLEST} pixels and more each way")

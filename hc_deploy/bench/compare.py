@@ -84,6 +84,10 @@ def find_differences(old: Report, new: Report, common: Sequence[str]) -> Iterato
         yield from _differing(f"{name}: batch", before.batch, after.batch, fatal=True)
         for what in ("arch", "level", "options", "input", "provider", "threads"):
             yield from _differing(f"{name}: {what}", getattr(before, what), getattr(after, what))
+        if before.runtime is not None and after.runtime is not None:  # older reports do not say
+            for what in ("name", "version", "precision"):
+                pair = [getattr(runtime, what) for runtime in (before.runtime, after.runtime)]
+                yield from _differing(f"{name}: runtime {what}" if what != "name" else f"{name}: runtime", *pair)
         yield from _differing(f"{name}: outputs", ", ".join(before.outputs), ", ".join(after.outputs))
     here, there = old.environment, new.environment
     yield from _differing("CPU", here.cpu, there.cpu, fatal=True)

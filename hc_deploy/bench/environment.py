@@ -12,7 +12,8 @@ from hc_deploy.gpu import Gpu, read_gpu
 
 PACKAGES = (
     "hc-deploy", "numpy", "opencv-python", "opencv-python-headless", "onnx", "onnxruntime", "onnxruntime-gpu",
-    "tensorrt", "torch",
+    "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-lean-cu12", "tensorrt-lean-cu13",
+    "tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "torch",
 )  # fmt: skip
 CPUINFO = Path("/proc/cpuinfo")
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")

@@ -1,6 +1,6 @@
 """`report.json`: what was measured, where, and every raw sample. Standard library only.
 
-The file is one object: `schema` (a number; readers refuse any but their own), `created` (UTC), `baseline` (name of a
+The file is one object: `schema` (a number; older ones are brought to it), `created` (UTC), `baseline` (name of a
 model), `environment`, `workload` and `models`. Each model names its file by SHA-256 and lists three clocks in
 nanoseconds; entry i of every list comes from round i, so lists of two models can be paired.
 """
@@ -18,10 +18,12 @@ from hc_deploy.bench.environment import Environment
 from hc_deploy.digest import file_sha256
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
+from hc_deploy.ran import Runtime
 from hc_deploy.shown import visible
 from hc_deploy.strict_json import Mismatch, decode, parse, read_json, render
 
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
+"""1: models had no `runtime`; such reports are read, with None in its place."""
 MOST_BYTES = 48 << 20
 MOST_ENTRIES = 2_000_000
 """Of a report that is read: its samples and the little beside them."""
@@ -85,6 +87,7 @@ class ModelReport:
         name: unique in the report. arch, level, options, input, outputs: from the model's spec.
         batch, size: the input that it ran on, frames and (height, width).
         provider: what ran it (`cpu`, `cuda`, `torch-cpu`). threads: as asked for; None: left to the runtime.
+        runtime: library, version and precision; None: nobody recorded it.
     """
 
     name: str
@@ -99,6 +102,7 @@ class ModelReport:
     provider: str
     threads: int | None
     samples: Samples
+    runtime: Runtime | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def describe_file(path: Path) -> ModelFile:
 
 def _report(fields: Any) -> Report:
     _check_schema(fields)
-    report: Report = decode(Report, fields, "report")
+    report: Report = decode(Report, _migrated(fields), "report")
     _check(report)
     return report
 
@@ -192,8 +196,17 @@ def _unreadable(source: str, error: Mismatch) -> DeployError:
 def _check_schema(fields: Any) -> None:
     if not isinstance(fields, dict) or "schema" not in fields:
         raise Mismatch("is JSON but no benchmark report", "an object with the field 'schema'")
-    if fields["schema"] != REPORT_SCHEMA or isinstance(fields["schema"], bool):
-        raise Mismatch(f"report of schema {fields['schema']!r}"[:100], f"schema {REPORT_SCHEMA}")
+    if isinstance(fields["schema"], bool) or fields["schema"] not in range(1, REPORT_SCHEMA + 1):
+        raise Mismatch(f"report of schema {fields['schema']!r}"[:100], f"schema 1 to {REPORT_SCHEMA}")
+
+
+def _migrated(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an older schema as those of this one; what is wrong with them is left to the decoder."""
+    models = fields.get("models")
+    if fields["schema"] != 1 or not isinstance(models, list):
+        return fields
+    models = [{"runtime": None, **model} if isinstance(model, dict) else model for model in models]
+    return {**fields, "schema": REPORT_SCHEMA, "models": models}
 
 
 def _check(report: Report) -> None:

@@ -34,6 +34,19 @@ class ModelResult:
     fps: float
 
 
+def what_ran(model: ModelReport) -> tuple[str, str, str]:
+    """Runtime, precision and input of one model: ('tensorrt 10.9.0', 'fp16; engine: fp16 92%, fp32 8%', '1x512x1024').
+
+    The runtime's provider stands behind it where its name does not say it.
+    """
+    runtime, size = model.runtime, f"{model.batch}x{model.size[0]}x{model.size[1]}"
+    if runtime is None:
+        return f"{model.provider} (version not recorded)", "not recorded", size
+    own = model.provider in (runtime.name, runtime.name.replace("_", "-"))
+    library = f"{runtime.name} {runtime.version}"
+    return library if own else f"{library}, {model.provider}", runtime.precision_in_words(), size
+
+
 def results(report: Report) -> tuple[ModelResult, ...]:
     """Every model of `report`, in its order."""
     baseline = report.model(report.baseline)

@@ -105,4 +105,5 @@ def _model_report(entry: Entry, subject: Subject, file: ModelFile, samples: Samp
         provider=entry.session.provider,
         threads=entry.threads,
         samples=samples,
+        runtime=entry.session.runtime,
     )

@@ -13,11 +13,12 @@ from rich.text import Text
 
 from hc_deploy.bench.compare import Change, Comparison, is_regression
 from hc_deploy.bench.report import Clock, Report, Stop
-from hc_deploy.bench.results import ModelResult, results
+from hc_deploy.bench.results import ModelResult, results, what_ran
 from hc_deploy.bench.statistics import CONFIDENCE, MIN_SAMPLES, Ratio, Summary, Verdict
 
 NAME_WIDTH = 13
-SHOWN_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "torch")
+SHOWN_PACKAGES = ("hc-deploy", "numpy", "opencv-python", "opencv-python-headless")
+"""Those that the runtimes' own versions do not tell."""
 TITLES = {Clock.ENGINE: "engine", Clock.TRANSFER: "transfer", Clock.END_TO_END: "end to end"}
 STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.NOT_SIGNIFICANT: "dim"}
 STOPS = {
@@ -38,7 +39,8 @@ CLOCKS_EXPLAINED = (
 def run_table(report: Report) -> RenderableType:
     """What `bench.py run` prints: conditions, latencies with ratios, and where the time goes."""
     rows = results(report)
-    parts: list[RenderableType] = [_conditions(report), _latencies(report, rows), Text(CLOCKS_EXPLAINED, style="dim")]
+    parts: list[RenderableType] = [_conditions(report), _what_ran(report), Text(), _latencies(report, rows)]
+    parts.append(Text(CLOCKS_EXPLAINED, style="dim"))
     if len(rows) > 1:
         parts.append(_ratios_explained(report))
     return Group(*parts, Text(), _gaps(rows))
@@ -80,16 +82,13 @@ def factor_lines(ratio: Ratio) -> tuple[str, str]:
 
 def _conditions(report: Report) -> Text:
     work, machine, models = report.workload, report.environment, report.models
-    sizes = _distinct(f"{model.size[0]}x{model.size[1]}" for model in models)
     packages = (f"{name} {machine.packages[name]}" for name in SHOWN_PACKAGES if name in machine.packages)
     threads = _distinct("runtime's choice" if model.threads is None else str(model.threads) for model in models)
-    batch = f", batch {models[0].batch}" if models[0].batch > 1 else ""
     lines = [
         (f"{len(models)} models, interleaved" if len(models) > 1 else models[0].name)
         + f", on {machine.cpu}, {machine.usable_cores} cores"
         + (f", {machine.gpu.name}" if machine.gpu else ""),
-        f"frame {work.frame[0]}x{work.frame[1]}, model input {sizes}{batch}",
-        f"provider {_distinct(model.provider for model in models)}; threads: {threads}; {', '.join(packages)}",
+        f"frame {work.frame[0]}x{work.frame[1]}; threads: {threads}; {', '.join(packages)}",
         f"{work.rounds} rounds after {work.warmup} of warm-up, {STOPS[work.stop]}",
         "",
     ]
@@ -98,6 +97,17 @@ def _conditions(report: Report) -> Text:
 
 def _distinct(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
+
+
+def _what_ran(report: Report) -> Table:
+    """A row a model: what ran it, in which precision, on what input."""
+    table = _table()
+    table.add_column("model", min_width=NAME_WIDTH)
+    for title in ("runtime", "precision", "input"):
+        table.add_column(title, overflow="fold")
+    for model in report.models:
+        table.add_row(Text(wrapped(model.name)), *(Text(text) for text in what_ran(model)))
+    return table
 
 
 def _latencies(report: Report, rows: tuple[ModelResult, ...]) -> Table:

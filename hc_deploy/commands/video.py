@@ -96,11 +96,13 @@ class _Run:
 
         A frame that never ends is left behind: what was written is the output all the same.
         """
+        from hc_deploy.video.answers import Clipped
         from hc_deploy.video.pipeline import segment_video
         from hc_deploy.video.sinks import FolderSink, open_sink
         from hc_deploy.video.timing import StageTimes
 
         labels = FolderSink(self.labels) if self.labels is not None else None
+        clipped = Clipped()
         times, start, interrupted = StageTimes(), time.perf_counter(), False
         with deferred() as asked_to_stop:
             try:
@@ -117,18 +119,18 @@ class _Run:
 
                     segment_video(
                         self.source, self.session, sink, options=self.options, times=times, labels=labels,
-                        limit=self.limit, connected=self.connected, on_frame=on_frame,
+                        clipped=clipped, limit=self.limit, connected=self.connected, on_frame=on_frame,
                     )  # fmt: skip
                     if asked_to_stop():  # while it waited for a frame that did not come
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
             if not interrupted:
-                self._print_summary(sink, times, time.perf_counter() - start)
+                self._print_summary(sink, times, time.perf_counter() - start, clipped.in_words())
                 return
             if sink.written:
                 with suppress(OSError):  # the terminal is closed, say
-                    self._print_summary(sink, times, time.perf_counter() - start)
+                    self._print_summary(sink, times, time.perf_counter() - start, clipped.in_words())
             leave(self._last_words(sink, kept=sink.written > 0))
 
     def _last_words(self, sink: Sink, *, kept: bool) -> str:
@@ -138,7 +140,7 @@ class _Run:
         known = [count for count in (self.source.info.frames, self.limit) if count is not None]
         return min(known) if known else None
 
-    def _print_summary(self, sink: Sink, times: StageTimes, seconds: float) -> None:
+    def _print_summary(self, sink: Sink, times: StageTimes, seconds: float, clipped: str) -> None:
         info, played = self.source.info, sink.written / self.source.info.fps
         print_line(rate_line(times, seconds, unit="frames", engine=self.session.provider))
         print_line()
@@ -151,4 +153,4 @@ class _Run:
         else:
             print_line(f"{sink.path}: {shape}, {sink.format}, {played:.1f} s at {info.fps:.4g} frames/s")
         if self.labels is not None:
-            print_line(f"{self.labels}/: map of each frame, PNG")
+            print_line(f"{self.labels}/: map of each frame, PNG" + (f"; {clipped}" if clipped else ""))

@@ -17,6 +17,7 @@ from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.gpu import Gpu
+from hc_deploy.ran import type_shares
 from hc_deploy.spec import ModelSpec
 from hc_deploy.strict_json import Mismatch, decode, read_json
 
@@ -66,9 +67,7 @@ class Layers:
 
     def shares(self) -> str:
         """'fp16 92%, fp32 8%' of the computing layers."""
-        total = sum(self.computing.values()) or 1
-        ordered = sorted(self.computing.items(), key=lambda entry: -entry[1])
-        return ", ".join(f"{name} {100 * count / total:.0f}%" for name, count in ordered) or "none"
+        return type_shares(self.computing)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hc_deploy.errors import GateError
+from hc_deploy.errors import DeployError, GateError
 from hc_deploy.evaluate.metrics import ConfusionMatrix
-from hc_deploy.runtime.session import Array, Session
+from hc_deploy.evaluate.near_ties import near_ties
+from hc_deploy.runtime.session import Array, Outputs, Session
 from hc_deploy.spec import Precision
 
 SAME_DEPTH = 1e-3
@@ -51,6 +52,8 @@ class Fidelity:
         images: how many images were compared.
         pixel_agreement: share of pixels with the same label, 0..1.
         boundary_agreement: the same over the pixels at a label boundary of the reference (NaN when there are none).
+        near_ties: share of pixels with another label where the logits of the two are equal to a float32's rounding in
+            the reference (of a network with one logit: where that is equal to the threshold's). None without logits.
         mean_iou: mIoU of the candidate's labels with the reference's as truth, 0..1.
         logit_error: 99.99% quantile of |difference|, as a share of the reference's largest |logit|.
         superpixel_agreement: share of pixels with the same superpixel id.
@@ -65,12 +68,18 @@ class Fidelity:
     logit_error: float | None = None
     superpixel_agreement: float | None = None
     depth_agreement: float | None = None
+    near_ties: float | None = None
 
     def failures(self, bounds: Bounds = BOUNDS["fp32"]) -> list[str]:
-        """One line for each bound that does not hold; empty when faithful. NaN fails."""
-        lines = []
+        """One line for each bound that does not hold; empty when faithful. NaN fails, and so does nothing at all.
+
+        A near tie passes for agreement.
+        """
+        labels = None if self.pixel_agreement is None else self.pixel_agreement + (self.near_ties or 0.0)
+        compared = (labels, self.superpixel_agreement, self.depth_agreement, self.logit_error)
+        lines = ["nothing was compared"] if self.images == 0 or compared == (None,) * 4 else []
         for share, bound, what in (
-            (self.pixel_agreement, bounds.pixels, "pixels"),
+            (labels, bounds.pixels, "pixels"),
             (self.superpixel_agreement, bounds.decisions, "superpixel ids"),
             (self.depth_agreement, bounds.decisions, "depths"),
         ):
@@ -85,6 +94,8 @@ class Fidelity:
         parts = []
         if self.pixel_agreement is not None:
             parts.append(f"{self.pixel_agreement:.4%} of pixels as {reference}")
+        if self.near_ties:
+            parts.append(f"{self.near_ties:.4%} near ties")
         if self.superpixel_agreement is not None:
             parts.append(f"{self.superpixel_agreement:.4%} of superpixel ids")
         if self.depth_agreement is not None:
@@ -95,12 +106,17 @@ class Fidelity:
 
 
 def measure_fidelity(reference: Session, candidate: Session, images: Iterable[Array]) -> Fidelity:
-    """Run both sessions on each image and compare what the reference gives (labels come with logits)."""
-    matrix = ConfusionMatrix(len(reference.spec.classes))
-    same, boundary, ids, depths = _Share(), _Share(), _Share(), _Share()
-    error, count = 0.0, 0
+    """Run both sessions on each image and compare what the reference gives (labels come with logits).
+
+    Raises:
+        DeployError: the candidate lacks an output or gives it in another shape; labels that are no classes.
+    """
+    matrix = ConfusionMatrix(len(reference.spec.classes), ignore=None)
+    same, boundary, ties, ids, depths = _Share(), _Share(), _Share(), _Share(), _Share()
+    errors, count = [], 0
     for count, image in enumerate(images, start=1):  # noqa: B007 - the count is used after the loop
         truth, given = reference.run(image), candidate.run(image)
+        _require_same_shapes(truth, given, candidate.name)
         if "labels" in truth:
             equal = truth["labels"] == given["labels"]
             same.add(equal)
@@ -109,19 +125,35 @@ def measure_fidelity(reference: Session, candidate: Session, images: Iterable[Ar
         if "superpixels" in truth:
             ids.add(truth["superpixels"] == given["superpixels"])
         if "depth" in truth:
-            depths.add(np.abs(truth["depth"] - given["depth"]) <= SAME_DEPTH * np.abs(truth["depth"]).max())
+            depths.add(same_depths(truth["depth"], given["depth"]))
         if "logits" in truth:
-            error = max(error, range_error(truth["logits"], given["logits"]))
+            errors.append(range_error(truth["logits"], given["logits"]))
+            if "labels" in truth:
+                ties.add(near_ties(truth, given["labels"], reference.spec))
     segments = same.total > 0
     return Fidelity(
         images=count,
         pixel_agreement=same.value() if segments else None,
         boundary_agreement=boundary.value() if segments else None,
+        near_ties=ties.value() if ties.total else None,
         mean_iou=matrix.mean_iou() if segments else None,
-        logit_error=error if segments else None,
+        logit_error=max(errors) if errors else None,
         superpixel_agreement=ids.value() if ids.total else None,
         depth_agreement=depths.value() if depths.total else None,
     )
+
+
+def _require_same_shapes(truth: Outputs, given: Outputs, candidate: str) -> None:
+    """A missing output is no agreement, and numpy would stretch one of another batch."""
+    for name, array in truth.items():
+        if name not in given:
+            raise DeployError(
+                f"{candidate} gives {', '.join(given) or 'nothing'}", expected=f"{name}, as the reference does"
+            )
+        if given[name].shape != array.shape and name != "logits":  # `range_error` calls that infinite
+            raise DeployError(
+                f"{candidate} gives {name} of shape {given[name].shape}", expected=f"{array.shape}, as the reference"
+            )
 
 
 def require_fidelity(
@@ -149,9 +181,17 @@ def label_boundaries(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     return edge
 
 
+def same_depths(truth: Array, given: Array) -> NDArray[np.bool_]:
+    """Whether two maps of metres agree, pixel by pixel: to 0.1% of the largest finite depth, or both in infinity."""
+    finite = np.abs(truth[np.isfinite(truth)])
+    most = float(finite.max()) if finite.size else 0.0
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return (np.abs(truth - given) <= SAME_DEPTH * most) | (np.isinf(truth) & (truth == given))
+
+
 def range_error(truth: Array, given: Array) -> float:
     """99.99% quantile of |difference| over the largest |truth|; infinite when a value is not finite or missing."""
-    if truth.shape != given.shape or not np.isfinite(given).all():
+    if truth.shape != given.shape or not (np.isfinite(given).all() and np.isfinite(truth).all()):
         return float("inf")
     scale = float(np.abs(truth).max()) or 1.0
     return float(np.quantile(np.abs(truth.astype(np.float64) - given), QUANTILE)) / scale

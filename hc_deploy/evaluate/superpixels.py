@@ -172,6 +172,8 @@ def _in_reading_order(labels: NDArray[np.integer]) -> NDArray[np.int32]:
 
 
 def _check(*maps: Map) -> None:
+    if not all(array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer) for array in maps):
+        raise ValueError(f"maps of {', '.join(str(array.dtype) for array in maps)}, expected whole numbers")
     shapes = {array.shape for array in maps}
     if len(shapes) != 1 or maps[0].ndim != 2 or maps[0].size == 0:
         raise ValueError(f"maps of the shapes {sorted(shapes)}, expected [H,W], one shape")

@@ -32,25 +32,33 @@ def prepare(frames: list[Array], spec: ModelSpec) -> Array:
     for frame in frames:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise DeployError(f"a frame of shape {frame.shape} and type {frame.dtype}", expected="uint8 [H,W,3]")
-    height, width = spec.height or frames[0].shape[0], spec.width or frames[0].shape[1]
-    if height * width > LARGE:  # asking takes 0.1 ms, which small frames should not pay
-        require_image_memory(len(frames), height, width, mend="smaller frames, or a model of a fixed --size")
-    images = np.stack([cv2.cvtColor(_resized(frame, spec), cv2.COLOR_BGR2RGB) for frame in frames])
+    size = (spec.height or frames[0].shape[0], spec.width or frames[0].shape[1])
+    if size[0] * size[1] > LARGE:  # asking takes 0.1 ms, which small frames should not pay
+        require_image_memory(len(frames), *size, mend="smaller frames, or a model of a fixed --size")
+    images = np.stack([cv2.cvtColor(resized(frame, size), cv2.COLOR_BGR2RGB) for frame in frames])
     if spec.input == "uint8":
         return images
     return normalise(images, spec)
 
 
 def restore(labels: Array, size: tuple[int, int]) -> Array:
-    """A label or id map [h,w] at the frame's `size` (H, W), by nearest neighbour."""
+    """A map [h,w] of labels, ids or metres at the frame's `size` (H, W): the value of the nearest pixel, by centres.
+
+    OpenCV's INTER_NEAREST compares corners instead: its maps lie up to half a coarse pixel off.
+    """
     if labels.shape == size:
         return labels
-    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _resized(frame: Array, spec: ModelSpec) -> Array:
-    height, width = spec.height or frame.shape[0], spec.width or frame.shape[1]
-    if frame.shape[:2] == (height, width):
-        return frame
-    shrinks = height * width < frame.shape[0] * frame.shape[1]
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+def resized(image: Array, size: tuple[int, int]) -> Array:
+    """A picture [h,w,3] at `size` (H, W): by areas along a side that shrinks, bilinear along one that grows.
+
+    One after the other where one shrinks and one grows: OpenCV's INTER_AREA then moves the picture by half a pixel.
+    """
+    height, width = min(size[0], image.shape[0]), min(size[1], image.shape[1])
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    if image.shape[:2] != size:
+        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return image

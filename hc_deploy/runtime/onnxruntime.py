@@ -22,6 +22,7 @@ from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
 from hc_deploy.limits import out_of_memory
 from hc_deploy.names import openable
+from hc_deploy.ran import Runtime
 from hc_deploy.runtime.external_data import external_files, require_safe_external_data
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
@@ -80,6 +81,7 @@ class OnnxRuntimeSession(SessionBase):
         self._session: Any = _open(ort, path, provider, threads, data)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
+        self.runtime = Runtime("onnxruntime", ort.__version__)
         self._values: Any = ort.OrtValue
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._binding = self._session.io_binding()

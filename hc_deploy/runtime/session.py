@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hc_deploy.digest import checked_sha256
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.ran import Runtime
 from hc_deploy.shown import quoted
 from hc_deploy.spec import CHECKPOINTS, ModelSpec
 
@@ -26,11 +27,13 @@ class Session(Protocol):
         spec: what the model eats and gives.
         name: short name for reports (the file's folder or stem).
         provider: what really runs it (`cpu`, `cuda`, `torch-cpu`, ...).
+        runtime: the library that does, for reports; None where there is none to name.
     """
 
     spec: ModelSpec
     name: str
     provider: str
+    runtime: Runtime | None
 
     def load(self, images: Array) -> None:
         """Hand over the input, in the form `spec.input_shape` says; copies it to the device where there is one."""
@@ -59,6 +62,7 @@ class SessionBase:
 
     spec: ModelSpec
     name: str
+    runtime: Runtime | None = None
 
     def load(self, images: Array) -> None:
         raise NotImplementedError

@@ -19,6 +19,7 @@ from hc_deploy.engine.flavours import error_logger
 from hc_deploy.engine.options import Shape
 from hc_deploy.engine.sidecar import read_engine
 from hc_deploy.errors import DeployError
+from hc_deploy.ran import Runtime
 from hc_deploy.runtime.buffers import Buffer, Slot
 from hc_deploy.runtime.device import open_device
 from hc_deploy.runtime.engine_check import (
@@ -69,6 +70,10 @@ class TensorRtSession(SessionBase):
         self._trt = runtime_module(self._sidecar)
         require_version(self._sidecar, self._trt.__version__)
         register_plugins(self._trt, self._sidecar, plugin)
+        layers = self._sidecar.layers
+        self.runtime = Runtime(
+            self._trt.__name__, self._trt.__version__, self._sidecar.options.precision, layers.computing, layers.source
+        )
         # TensorRT-RTX captures by itself, once the kernels for a shape are there.
         self._graphs_by_runtime = self.provider == "tensorrt-rtx"
         self._slots = [Slot() for _ in range(SLOTS)]

@@ -10,6 +10,7 @@ from torch import nn
 
 from hc_deploy.errors import DeployError
 from hc_deploy.limits import out_of_memory
+from hc_deploy.ran import Runtime
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import ModelSpec
 
@@ -25,6 +26,7 @@ class TorchSession(SessionBase):
         self._device = torch.device(device)
         self._module = module.eval().to(self._device)
         self.spec, self.name, self.provider = spec, name, f"torch-{device}"
+        self.runtime = Runtime("torch", str(torch.__version__))
         self._input: torch.Tensor | None = None
         self._outputs: tuple[torch.Tensor, ...] = ()
 

@@ -52,7 +52,7 @@ class Legend:
         self._panel: Panel | None = None
 
     def draw(self, image: Array, labels: Array, *, time_s: float) -> None:
-        """Draw the legend of `labels` (uint8 [H,W]) into `image` (uint8 BGR [H,W,3])."""
+        """Draw the legend of `labels` (ids [H,W]) into `image` (uint8 BGR [H,W,3])."""
         present = self.present(labels, time_s=time_s)
         key = (present, image.shape)
         if key != self._key:
@@ -83,9 +83,17 @@ class Legend:
 
 
 def class_shares(labels: Array, classes: int) -> Array:
-    """float64 [classes]: the share of the pixels of `labels` (uint8 [H,W]) that each class covers."""
-    counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    return counts[:classes] / max(1, labels.size)
+    """float64 [classes]: the share of the pixels of `labels` (whole numbers [H,W]) that each class covers.
+
+    An id that is no class counts as a pixel and for no class.
+    """
+    shares: Array = np.zeros(classes)
+    if labels.dtype == np.uint8:
+        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()[:classes]
+    else:
+        counts = np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
+    shares[: counts.size] = counts
+    return shares / max(1, labels.size)
 
 
 def fit(names: tuple[str, ...], height: int, width: int) -> Layout | None:

@@ -41,7 +41,7 @@ class Overlay:
 
         Args:
             image: uint8 BGR [H,W,3]; it is not changed.
-            labels: uint8 [H,W]. superpixels: int32 [H,W], needed only when boundaries are asked for.
+            labels: uint8, uint16 or int32 [H,W]. superpixels: int32 [H,W], needed only when boundaries are asked for.
             time_s: when the frame is shown.
         """
         if self._scratch.shape != image.shape:
@@ -56,19 +56,32 @@ class Overlay:
 
 
 def colour_table(palette: tuple[tuple[int, int, int], ...]) -> Array:
-    """The palette's RGB triples as uint8 BGR [256,1,3]; ids that are no class are black."""
-    table = np.zeros((LABELS, 1, 3), np.uint8)
-    table[: len(palette), 0] = np.asarray(palette, np.uint8)[:LABELS, ::-1]
+    """The palette's RGB triples as uint8 BGR [N,1,3], then black, for ids that are no class; N is 256 or more."""
+    table = np.zeros((max(LABELS, len(palette) + 1), 1, 3), np.uint8)
+    table[: len(palette), 0] = np.asarray(palette, np.uint8).reshape(-1, 3)[:, ::-1]
     return table
 
 
 def blend(image: Array, labels: Array, colours: Array, alpha: float, scratch: Array | None = None) -> Array:
     """(1 - alpha) * image + alpha * colour of the label, rounded: uint8 BGR [H,W,3].
 
-    `scratch`, of the image's shape, saves an allocation: 3 of the 8 ms at 1080x1920.
+    `colours`: see `colour_table`. `scratch`, of the image's shape, saves an allocation: 3 of the 8 ms at 1080x1920.
     """
-    painted: Array = cv2.applyColorMap(np.ascontiguousarray(labels), colours, dst=scratch)
+    painted: Array
+    if labels.dtype == np.uint8:
+        painted = cv2.applyColorMap(np.ascontiguousarray(labels), colours[:LABELS], dst=scratch)
+    else:
+        painted = _looked_up(labels, colours, scratch)
     return cv2.addWeighted(image, 1 - alpha, painted, alpha, 0)
+
+
+def _looked_up(labels: Array, colours: Array, scratch: Array | None) -> Array:
+    """The colours of wider ids, for which OpenCV has no table: one number of four bytes a pixel, not three of one."""
+    packed = cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA).view(np.uint32).ravel()
+    black = np.int64(len(packed) - 1)
+    known = np.where((labels >= 0) & (labels < black), labels, black)
+    pixels = packed[known].view(np.uint8).reshape(*labels.shape, 4)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR, dst=scratch)
 
 
 def boundary_mask(ids: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from hc_deploy.errors import UsageError
 from hc_deploy.outputs import Output
 from hc_deploy.runtime.session import Array, Session
-from hc_deploy.video.answers import drawer_for, in_words, stored
+from hc_deploy.video.answers import Clipped, drawer_for, in_words, stored
 from hc_deploy.video.frame import Frame
 from hc_deploy.video.images import write_png
 from hc_deploy.video.legend import class_shares
@@ -30,18 +30,23 @@ def segment_video(
     options: OverlayOptions,
     times: StageTimes,
     labels: FolderSink | None = None,
+    clipped: Clipped | None = None,
     limit: int | None = None,
     connected: bool = False,
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read, segment, draw and write at most `limit` frames; `on_frame` is called after each."""
+    """Read, segment, draw and write at most `limit` frames; `on_frame` is called after each.
+
+    clipped: counts the pixels of depth that the maps written to `labels` could not hold.
+    """
+    clipped = Clipped() if clipped is None else clipped
     frames = read(source, times, limit=limit)
     answers = infer(frames, session, times, connected=connected)
     for drawn in draw(answers, drawer_for(session.spec, options), times):
         with times.measure("write"):
             sink.write(drawn.image)
             if labels is not None:
-                labels.write(stored(drawn.labels, session.spec.task))
+                labels.write(stored(drawn.labels, session.spec, clipped))
         on_frame()
 
 
@@ -50,7 +55,7 @@ class Picture:
     """One image's outputs.
 
     shares: float64 [classes], the share of the pixels of each class. size: (height, width). words: what an answer
-    without classes comes to.
+    without classes comes to, and what of it its PNG could not hold.
     """
 
     source: Path
@@ -94,10 +99,11 @@ def segment_picture(
     overlay_path, labels_path = output_names(source, folder)
     answers = infer([Frame(0, 0.0, image)], session, times, connected=connected)
     (drawn,) = draw(answers, drawer_for(session.spec, options), times)
-    task, classes = session.spec.task, len(session.spec.classes)
+    classes, clipped = len(session.spec.classes), Clipped()
     with times.measure("write"):
         write_png(overlay_path, drawn.image)
-        write_png(labels_path, stored(drawn.labels, task))
+        write_png(labels_path, stored(drawn.labels, session.spec, clipped))
     height, width = drawn.labels.shape
     shares = class_shares(drawn.labels, classes) if classes else np.zeros(0)
-    return Picture(source, overlay_path, labels_path, (height, width), shares, in_words(drawn.labels, task))
+    words = "; ".join(filter(None, (in_words(drawn.labels, session.spec.task), clipped.in_words())))
+    return Picture(source, overlay_path, labels_path, (height, width), shares, words)

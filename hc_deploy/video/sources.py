@@ -19,6 +19,7 @@ import cv2
 from hc_deploy.errors import DeployError
 from hc_deploy.files import require_file
 from hc_deploy.names import openable
+from hc_deploy.runtime.image import resized
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
 from hc_deploy.video.frame import Frame, VideoInfo
@@ -146,7 +147,7 @@ class CaptureSource(Source):
         """A stream may change its size on the way; what is written cannot."""
         if image.shape == self._first.shape:
             return image
-        return cv2.resize(image, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA)
+        return resized(image, (self.info.height, self.info.width))
 
     def _why_ended(self, read: int, last_s: float) -> DeployError | None:
         if self._live:

@@ -16,7 +16,7 @@ from hc_deploy.evaluate.superpixels import enforce_connectivity
 from hc_deploy.runtime.image import prepare, restore
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.spec import ModelSpec
-from hc_deploy.video.answers import ANSWERS, Drawer
+from hc_deploy.video.answers import ANSWERS, Drawer, checked
 from hc_deploy.video.frame import Frame
 from hc_deploy.video.timing import StageTimes
 
@@ -27,8 +27,8 @@ EXPORT = "python export.py CHECKPOINT -o DIR"
 class Segmented:
     """A frame and what the model says of it, at the frame's size.
 
-    labels: the answer of the model's task, [H,W] (`hc_deploy.video.answers`): class ids uint8, superpixel ids int32 or
-        metres float32.
+    labels: the answer of the model's task, [H,W] (`hc_deploy.video.answers`): class ids uint8, uint16 or int32,
+        superpixel ids int32 or metres float32.
     superpixels: int32 [H,W], or None where the model gives none.
     """
 
@@ -108,8 +108,8 @@ def infer(
             outputs = session.fetch()
             size = (frame.image.shape[0], frame.image.shape[1])
             _require_classes(outputs[answer], session)
-            labels = restore(outputs[answer][0], size)
-            ids = restore(outputs["superpixels"][0], size) if "superpixels" in outputs else None
+            labels = restore(checked(outputs[answer][0], session.spec.task), size)
+            ids = restore(checked(outputs["superpixels"][0], "superpixels"), size) if "superpixels" in outputs else None
             if connected:
                 labels = enforce_connectivity(labels)
         yield Segmented(frame, labels, ids)

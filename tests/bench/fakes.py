@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hc_deploy.bench.environment import Environment
-from hc_deploy.bench.report import ModelFile, ModelReport, Report, Samples, Stop, Workload
+from hc_deploy.bench.report import REPORT_SCHEMA, ModelFile, ModelReport, Report, Samples, Stop, Workload
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import ModelSpec
@@ -79,7 +79,7 @@ def make_report(medians: dict[str, float], *, rounds: int = 60, noise: float = 0
         )
     machine = Environment("Test CPU", 2, 2, None, None, 0.1, None, "Linux", "3.11", {"onnxruntime": "1.20.0"})
     workload = Workload(SIZE, rounds, 5, 1, 0, Stop.ROUNDS)
-    return Report(1, "2025-01-01T00:00:00Z", next(iter(medians)), machine, workload, tuple(models))
+    return Report(REPORT_SCHEMA, "2025-01-01T00:00:00Z", next(iter(medians)), machine, workload, tuple(models))
 
 
 def with_model(report: Report, name: str, **fields: object) -> Report:

@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 import bench
 from hc_deploy.bench.report import Clock, read_report
 from hc_deploy.errors import UsageError
+from hc_deploy.ran import Runtime
 from tests.bench.fakes import FakeSession
 from tests.video.toys import save_toy, toy_spec
 
@@ -52,7 +54,10 @@ def test_report_of_a_run(measured, exported: dict[str, Path]) -> None:
     ended, path = measured
     assert ended.code in (0, 5), ended.err  # 5: the machine was too busy; the report is written all the same
     report = read_report(path)
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
+    installed = metadata.version("onnxruntime")
+    assert [model.runtime for model in report.models] == 2 * [Runtime("onnxruntime", installed)]
+    assert f"onnxruntime {installed}" in ended.out and "1x64x96" in ended.out and "as in the file" in ended.out
     assert (report.baseline, [model.name for model in report.models]) == ("hcfcn32", ["fcn32", "hcfcn32"])
     work = report.workload
     assert (work.frame, work.rounds, work.warmup, work.stop) == ((80, 100), ROUNDS, 2, "rounds")
@@ -72,7 +77,7 @@ def test_table_of_a_run(measured) -> None:
     assert max(map(len, ended.out.splitlines())) <= 80
     for text in ("engine", "transfer", "end to end", "fps", "(baseline)", "where the time goes", f"report: {path}"):
         assert text in ended.out
-    assert f"{ROUNDS} rounds after 2 of warm-up" in ended.out and "frame 80x100, model input 64x96" in ended.out
+    assert f"{ROUNDS} rounds after 2 of warm-up" in ended.out and "frame 80x100; threads: 1" in ended.out
     assert "Traceback" not in ended.err
 
 

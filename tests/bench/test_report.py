@@ -13,11 +13,15 @@ import pytest
 from hc_deploy.bench import environment
 from hc_deploy.bench.environment import read_environment
 from hc_deploy.bench.report import Report, describe_file, read_report, write_report
+from hc_deploy.describe import describe
 from hc_deploy.errors import DeployError
 from hc_deploy.gpu import Gpu
-from tests.bench.fakes import make_report
+from hc_deploy.ran import Runtime
+from tests.bench.fakes import make_report, with_model
 
+ROOT = Path(__file__).resolve().parents[2]
 REPORT = make_report({"fcn": 10.0, "hcfcn": 20.0})
+ENGINE = {"name": "tensorrt_rtx", "version": "1.7.1", "precision": "fp16", "found": {"fp16": 9}, "found_in": "network"}
 TEXT = REPORT.to_json()
 
 
@@ -46,14 +50,17 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "a list": ("[1, 2]", "no benchmark report"),
     "another object": ('{"a": 1}', "no benchmark report"),
     "deeply nested": ("[" * 100_000, "nested too deeply"),
-    "newer schema": (edited(lambda f: f.update(schema=2)), "report of schema 2"),
+    "newer schema": (edited(lambda f: f.update(schema=3)), "report of schema 3"),
+    "schema zero": (edited(lambda f: f.update(schema=0)), "report of schema 0"),
+    "no runtime": (edited(lambda f: f["models"][0].pop("runtime")), r"models\[0\] lacks runtime"),
+    "version of a number": (edited(lambda f: f["models"][0].update(runtime={**ENGINE, "version": 9})), "version is 9"),
     "schema of text": (edited(lambda f: f.update(schema="1")), "report of schema '1'"),
     "schema true": (edited(lambda f: f.update(schema=True)), "report of schema True"),
     "missing field": (edited(lambda f: f.pop("workload")), "report lacks workload"),
     "missing in a model": (edited(lambda f: f["models"][1].pop("file")), r"models\[1\] lacks file"),
     "missing clock": (edited(lambda f: f["models"][0]["samples"].pop("transfer")), "lacks transfer"),
     "unknown field": (edited(lambda f: f.update(extra=1)), "unknown field extra"),
-    "repeated field": ('{"schema": 1, ' + TEXT.lstrip()[1:], "names schema twice"),
+    "repeated field": ('{"schema": 2, ' + TEXT.lstrip()[1:], "names schema twice"),
     "NaN": (TEXT.replace('"load": 0.1', '"load": NaN'), "holds NaN"),
     "NaN sample": (sample_set_to(float("nan")), "holds NaN"),
     "infinity": (TEXT.replace('"load": 0.1', '"load": 1e999'), "holds 1e999"),
@@ -90,9 +97,30 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.json"]
 
 
+def test_the_runtime_of_each_model_travels(tmp_path: Path) -> None:
+    report = with_model(REPORT, "hcfcn", runtime=Runtime(**ENGINE), provider="tensorrt-rtx")
+    write_report(tmp_path / "r.json", report)
+    assert read_report(tmp_path / "r.json").model("hcfcn").runtime == Runtime(**ENGINE)
+    lines = dict(describe(tmp_path / "r.json"))
+    assert lines["hcfcn"].endswith(": tensorrt_rtx 1.7.1; precision fp16; network: fp16 100%; input 1x64x96")
+    assert lines["fcn"].endswith(": cpu (version not recorded); precision not recorded; input 1x64x96")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/benchmarks/*_*.json")), ids=lambda path: path.name)
+def test_reports_of_schema_1_are_read(path: Path) -> None:
+    """Those of the repository were written before a runtime was recorded."""
+    fields = json.loads(path.read_text())
+    if "workload" not in fields:
+        pytest.skip("no report of bench.py")
+    assert fields["schema"] == 1
+    report = read_report(path)
+    assert report.schema == 2 and all(model.runtime is None for model in report.models)
+    assert [list(model.samples.engine) for model in report.models] == [m["samples"]["engine"] for m in fields["models"]]
+
+
 def test_the_file_is_plain_json_with_one_line_a_clock() -> None:
     fields = json.loads(TEXT)
-    assert (fields["schema"], fields["baseline"]) == (1, "fcn")
+    assert (fields["schema"], fields["baseline"]) == (2, "fcn")
     assert fields["models"][1]["samples"]["transfer"] == list(REPORT.model("hcfcn").samples.transfer)
     assert len(re.findall(r'^ *"(?:engine|transfer|end_to_end)": \[ \d.*\d \],?$', TEXT, re.MULTILINE)) == 6
 

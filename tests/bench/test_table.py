@@ -8,10 +8,11 @@ from rich.console import Console
 
 from hc_deploy.bench.compare import compare
 from hc_deploy.bench.report import Clock, Samples
-from hc_deploy.bench.results import require_stable, results
+from hc_deploy.bench.results import require_stable, results, what_ran
 from hc_deploy.bench.statistics import Interval, Ratio
 from hc_deploy.bench.table import compare_table, factor_lines, run_table, three_digits, wrapped
 from hc_deploy.errors import UnstableMeasurementError
+from hc_deploy.ran import Runtime
 from tests.bench.fakes import make_report, with_model
 
 LONG = "hcpspnet_resnet101_a_very_long_name_of_a_model"
@@ -37,6 +38,26 @@ def test_80_columns_show_everything(encoding: str) -> None:
             numbers = (three_digits(value) for value in (summary.median, summary.p90, summary.p99))
             assert re.search(r"\s+".join(map(re.escape, numbers)), text)
         assert three_digits(row.fps) in text
+
+
+def test_what_ran_each_model_is_shown_in_80_columns() -> None:
+    found = {"fp16": 92, "fp32": 8}
+    report = make_report({"onnx": 3.0, "plain": 2.0, "full": 1.0, "lean": 1.5})
+    for name, provider, runtime in (
+        ("onnx", "cuda", Runtime("onnxruntime", "1.32.0")),
+        ("full", "tensorrt", Runtime("tensorrt", "10.9.0.34", "fp16", found, "engine")),
+        ("lean", "tensorrt", Runtime("tensorrt_lean", "10.9.0.34", "fp16", {}, "network")),
+    ):
+        report = with_model(report, name, provider=provider, runtime=runtime)
+    assert [what_ran(model)[:2] for model in report.models] == [
+        ("onnxruntime 1.32.0, cuda", "as in the file"),
+        ("cpu (version not recorded)", "not recorded"),
+        ("tensorrt 10.9.0.34", "fp16; engine: fp16 92%, fp32 8%"),
+        ("tensorrt_lean 10.9.0.34, tensorrt", "fp16"),
+    ]
+    text = printed(run_table(report))
+    assert max(map(len, text.splitlines())) <= 80 and text.count("1x64x96") == 4
+    assert text.count("10.9.0.34") == 2 and "92%" in text and "1.32.0" in text
 
 
 def test_who_is_faster() -> None:

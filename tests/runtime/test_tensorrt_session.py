@@ -14,6 +14,7 @@ from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar
 from hc_deploy.errors import DeployError
 from hc_deploy.gpu import Gpu
+from hc_deploy.ran import Runtime
 from hc_deploy.runtime import engine_check, open_session, tensorrt
 from hc_deploy.spec import ModelSpec
 
@@ -157,7 +158,7 @@ def module(gpu, opened):
         pass
 
     return SimpleNamespace(
-        __version__="10.9.0", Runtime=Runtime, ILogger=Logger, nptype=lambda kind: kind,
+        __name__="tensorrt", __version__="10.9.0", Runtime=Runtime, ILogger=Logger, nptype=lambda kind: kind,
         TensorIOMode=SimpleNamespace(OUTPUT="out"), CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole"),
     )  # fmt: skip
 
@@ -181,13 +182,19 @@ def write(path, data, **changed):
         "version": "10.9.0",
         "engine": FileRecord.of(path),
         "onnx": FileRecord("model.onnx", 3, "ab"),
-        "layers": Layers("network", 5, {"HCUpsample": 2}),
+        "layers": Layers("network", 5, {"HCUpsample": 2}, computing={"fp16": 4, "fp32": 1}),
         "plugin": FileRecord("libhc_plugins.so", 4, "cd"),
         "device": Gpu("Double", "1", None, None, "8.6"),
         "seconds": 1.5,
         "created": "2026",
     }
     Sidecar(**{**fields, **changed}).write(path)
+
+
+def test_what_runs_and_in_which_precision_is_told(opened):
+    session, _, _ = opened
+    assert session.runtime == Runtime("tensorrt", "10.9.0", "fp16", {"fp16": 4, "fp32": 1}, "network")
+    assert session.runtime.precision_in_words() == "fp16; network: fp16 80%, fp32 20%"
 
 
 def picture(seed, shape=(1, 8, 8, 3)):

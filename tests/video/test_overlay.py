@@ -8,7 +8,7 @@ import pytest
 
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.video.legend import LINGER_S, MIN_TEXT, Legend, class_shares, fit
-from hc_deploy.video.overlay import YELLOW, Overlay, OverlayOptions, boundary_mask
+from hc_deploy.video.overlay import YELLOW, Overlay, OverlayOptions, blend, boundary_mask, colour_table
 from tests.video.toys import photograph, toy_spec
 
 SIZES = [(1, 1), (1, 7), (53, 1), (64, 96), (127, 211), (512, 1024)]
@@ -39,6 +39,27 @@ def test_ids_beyond_the_palette_are_black():
     image = np.full((4, 4, 3), 200, np.uint8)
     assert not drawn(image, np.full((4, 4), 19, np.uint8), alpha=1.0).any()
     assert not drawn(image, np.full((4, 4), 255, np.uint8), alpha=1.0).any()
+
+
+@pytest.mark.parametrize("classes", [2, 19, 255, 256, 257, 70_000])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_ids_of_every_type_have_their_own_colour_and_share(classes, kind):
+    rng = np.random.default_rng(classes)
+    palette = rng.integers(0, 256, (classes, 3))
+    labels = rng.integers(0, min(classes, np.iinfo(kind).max + 1), (53, 71)).astype(kind)
+    labels[0, 0], labels[0, 1] = (-1 if kind == np.int32 else np.iinfo(kind).max), np.iinfo(kind).max
+    image, known = photograph(53, 71), (labels >= 0) & (labels.astype(np.int64) < classes)
+    truth = np.where(known[..., None], palette[np.where(known, labels, 0)][..., ::-1], 0)
+    table = colour_table(tuple(map(tuple, palette.tolist())))
+    np.testing.assert_array_equal(blend(image, labels, table, 1.0, np.empty_like(image)), truth)
+    shares = class_shares(labels, classes)
+    np.testing.assert_allclose(shares, [(labels == c).mean() if c in labels else 0 for c in range(classes)])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_the_legend_of_every_type_is_the_same(kind):
+    image, labels = photograph(128, 256), random_labels(128, 256)
+    assert np.array_equal(drawn(image, labels.astype(kind), legend=True), drawn(image, labels, legend=True))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,0 +1,62 @@
+"""Labels that differ where either is right: the reference's logits and two label maps -> the pixels of near ties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hc_deploy.runtime.session import Array, Outputs
+from hc_deploy.spec import ModelSpec
+
+NEAR_TIE = 1e-5
+"""Of the largest |logit|: what float32 loses on the way through a network, so that either label is right."""
+
+
+def near_ties(truth: Outputs, labels: Array, spec: ModelSpec) -> NDArray[np.bool_]:
+    """Pixels whose label in `labels` [B,H,W] is another than in `truth`, and as good.
+
+    Args:
+        truth: `labels` [B,H,W] and `logits` [B,C,h,w] of the reference; C is 1 where the sign of the distance to the
+            threshold decides between two classes.
+    """
+    logits = truth["logits"]
+    apart = np.nonzero(truth["labels"] != labels)
+    ties = np.zeros(labels.shape, bool)
+    if apart[0].size == 0:
+        return ties
+    if logits.shape[1] == 1:
+        margin = enlarged_at(logits, apart, np.zeros_like(apart[0]), labels.shape) - threshold_logit(spec)
+    else:
+        one, other = (array[apart].astype(np.int64) for array in (truth["labels"], labels))
+        margin = enlarged_at(logits, apart, one, labels.shape) - enlarged_at(logits, apart, other, labels.shape)
+    ties[apart] = np.abs(margin) <= NEAR_TIE * float(np.abs(logits).max())
+    return ties
+
+
+def threshold_logit(spec: ModelSpec) -> float:
+    """The logit above which a network with one channel says class 1: that of the spec's probability, 0 for 0.5."""
+    probability = getattr(spec, "threshold", None)
+    return 0.0 if probability is None else math.log(probability / (1 - probability))
+
+
+def enlarged_at(logits: Array, at: tuple[Array, ...], channels: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Values of the bilinear (half-pixel) enlargement of `logits` [B,C,h,w] to `shape` [B,H,W], in float64.
+
+    Args:
+        at: images, rows and columns of the enlargement, [N] each. channels: [N], of each.
+    """
+    image, sides = at[0], []
+    for index, fine, coarse in zip(at[1:], shape[1:], logits.shape[2:], strict=True):
+        position = np.maximum((index + 0.5) * coarse / fine - 0.5, 0.0)
+        low = position.astype(np.int64)
+        sides.append((low, np.minimum(low + 1, coarse - 1), position - low))
+    (top, bottom, down), (left, right, across) = sides
+
+    def row(y: Array) -> NDArray[np.float64]:
+        first, second = (logits[image, channels, y, x].astype(np.float64) for x in (left, right))
+        return first + across * (second - first)
+
+    upper: NDArray[np.float64] = row(top)
+    return upper + down * (row(bottom) - upper)
