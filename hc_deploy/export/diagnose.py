@@ -40,12 +40,18 @@ def expose_values(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     return exposed
 
 
-def logits_value(proto: onnx.ModelProto) -> str:
-    """Name of the value that holds the logits: a graph output, or what HCArgmax reads."""
+def logits_value(proto: onnx.ModelProto, *, binary: bool = False) -> str:
+    """Name of the value that holds the logits: a graph output, or what HCArgmax reads.
+
+    `binary`: of a network with one output channel, which stands behind the threshold's in what HCArgmax reads.
+    """
     outputs = {output.name for output in proto.graph.output}
     if "logits" in outputs:
         return "logits"
-    return next(node.input[0] for node in proto.graph.node if node.op_type == "HCArgmax")
+    name = next(node.input[0] for node in proto.graph.node if node.op_type == "HCArgmax")
+    if not binary:
+        return name
+    return next(node.input[-1] for node in proto.graph.node if node.op_type == "Concat" and name in node.output)
 
 
 def divergences(

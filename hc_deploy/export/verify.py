@@ -41,7 +41,7 @@ class OnnxUnderTest(SessionBase):
         self._file = open_session(path)
         self._exposed: Session | None = None
         if self._segments and "logits" not in model.spec.outputs:
-            self._logits = logits_value(model.proto)
+            self._logits = logits_value(model.proto, binary=model.spec.threshold is not None)
             self._exposed = self._open_proto(expose_values(model.proto, [self._logits]), "logits")
         self.provider = self._file.provider
 
