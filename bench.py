@@ -163,10 +163,13 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for argument in arguments:
         given, equals, rest = argument.partition("=")
-        explicit = bool(equals and given and rest and not Path(argument).exists())
-        path = Path(rest if explicit else argument)
-        if path.is_dir() and (path / "model.onnx").exists():
-            path = path / "model.onnx"
+        try:
+            explicit = bool(equals and given and rest and not Path(argument).exists())
+            path = Path(rest if explicit else argument)
+            if path.is_dir() and (path / "model.onnx").exists():
+                path = path / "model.onnx"
+        except (OSError, ValueError) as error:  # longer than a name can be, or with a NUL
+            raise UsageError(f"model {argument[:80]}: {error}"[:300], expected="the path of a model") from None
         name = visible(given if explicit else session_name(path) + _ending(path))
         if name in named:
             raise UsageError(

@@ -50,7 +50,9 @@ def _operators(model: onnx.ModelProto) -> Lines:
 def _tensor(value: onnx.ValueInfoProto) -> str:
     tensor = value.type.tensor_type
     dims = [entry.dim_param or str(entry.dim_value) for entry in tensor.shape.dim]
-    return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(dims)}]"
+    known = tensor.elem_type in onnx.TensorProto.DataType.values()
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
+    return f"{kind} [{', '.join(dims)}]"
 
 
 def _spec(spec: ModelSpec) -> Lines:

@@ -16,6 +16,7 @@ JPEG_SCAN = 0xDA
 PNM = re.compile(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+([0-9]+)(?:\s|#[^\n\r]*[\n\r])+([0-9]+)\s")
 LONGEST_NUMBER = 10
 MOST_SEGMENTS = 100_000
+PNG = b"\x89PNG\r\n\x1a\n"
 TIFF_WIDTHS, TIFF_HEIGHTS = (256, 322), (257, 323)
 """Tags of the image's and of its tiles' width and length: a decoder reserves memory for either."""
 TIFF_TYPES = {3: 2, 4: 4, 16: 8}
@@ -32,6 +33,21 @@ def claimed_size(data: bytes) -> Size | None:
             except (struct.error, IndexError, ValueError, KeyError):  # cut short
                 return None
     return None
+
+
+def chunks_too_long(data: bytes) -> bool:
+    """Whether a chunk of the PNG file `data` says to be longer than what is left: a decoder reserves memory for it."""
+    if not data.startswith(PNG):
+        return False
+    at = len(PNG)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if length > len(data) - at - 8:
+            return True
+        if kind == b"IEND":
+            return False
+        at += 12 + length
+    return False
 
 
 def _png(data: bytes) -> Size:

@@ -13,7 +13,7 @@ from hc_deploy.files import require_file, write_bytes
 from hc_deploy.limits import require_memory, why_too_large
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
-from hc_deploy.video.header import claimed_size
+from hc_deploy.video.header import chunks_too_long, claimed_size
 from hc_deploy.video.quiet import quiet_stderr
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -44,7 +44,7 @@ def read_image(path: Path) -> Array:
         data = path.read_bytes()
     except OSError as error:
         raise DeployError(f"{path} cannot be read: {error.strerror}", expected=WHAT) from None
-    if _cut_short(data):
+    if _cut_short(data) or chunks_too_long(data):
         raise DeployError(
             f"{path} is cut short: the end of the image is missing", expected="a whole image", mend="copy it again"
         )

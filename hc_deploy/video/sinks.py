@@ -88,7 +88,13 @@ def parse_target(text: str) -> Target:
         UsageError: neither; the message names the legal suffixes.
     """
     path = Path(text)
-    if text.endswith(("/", "\\")) or path.is_dir():
+    try:
+        folder = text.endswith(("/", "\\")) or path.is_dir()
+    except (OSError, ValueError) as error:  # longer than a name can be, or with a NUL
+        raise UsageError(
+            f"output {text[:80]}: {error}"[:300], expected="a file or folder that can be written"
+        ) from None
+    if folder:
         return Target(path, folder=True)
     if path.suffix.lower() in CODECS:
         return Target(path, folder=False)
