@@ -13,9 +13,10 @@ import onnx
 import torch
 from torch import nn
 
-from hc_deploy.evaluate.fidelity import Fidelity, measure_fidelity
+from hc_deploy.evaluate.fidelity import BOUNDS, Fidelity, measure_fidelity
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.diagnose import expose_values, logits_value
+from hc_deploy.export.near_ties import near_ties
 from hc_deploy.export.onnx import ExportedModel
 from hc_deploy.export.precision import with_precision
 from hc_deploy.ops import hc_argmax
@@ -24,12 +25,17 @@ from hc_deploy.spec import ModelSpec, Precision
 
 
 def deployed_with_logits(net: nn.Module, spec: ModelSpec) -> tuple[DeployedNet, ModelSpec]:
-    """The deployed module and its spec; those of a segmentation have `labels` and `logits` among their outputs."""
-    if spec.task != "segmentation":
+    """The deployed module and its spec; where it gives labels or logits, both are among their outputs."""
+    if not has_logits(spec):
         return DeployedNet(net, spec), spec
     extra = tuple(name for name in ("labels", "logits") if name not in spec.outputs)
     full = replace(spec, outputs=(*spec.outputs, *extra))  # type: ignore[arg-type]
     return DeployedNet(net, full), full
+
+
+def has_logits(spec: ModelSpec) -> bool:
+    """Whether the logits are computed at all: not for other tasks, nor for superpixels alone."""
+    return spec.task == "segmentation" and not {"labels", "logits"}.isdisjoint(spec.outputs)
 
 
 class OnnxUnderTest(SessionBase):
@@ -45,7 +51,7 @@ class OnnxUnderTest(SessionBase):
     def __init__(self, model: ExportedModel, path: Path, open_session: Callable[[Path], Session]) -> None:
         self.spec, self.name = model.spec, model.spec.arch
         self._open = open_session
-        self._segments = model.spec.task == "segmentation"
+        self._segments = has_logits(model.spec)
         self._folder = tempfile.TemporaryDirectory(prefix="hc_deploy-")
         self._file = open_session(path)
         self._exposed: Session | None = None
@@ -103,5 +109,6 @@ def measure_precision(
         with (
             OnnxUnderTest(model, path, open_session) as reference,
             OnnxUnderTest(typed, retyped, open_session) as candidate,
+            near_ties(model.proto, model.spec, open_session) as ties,
         ):
-            return measure_fidelity(reference, candidate, images)
+            return measure_fidelity(reference, candidate, images, ties=ties, tolerance=BOUNDS[precision].tie)

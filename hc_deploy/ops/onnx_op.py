@@ -1,7 +1,7 @@
 """What an op is to ONNX: its signature and, as text, the function body of standard operators.
 
-Integers stand in them as tensors (`value = int64[2] {1, 2}`): the shape inference of ONNX Runtime 1.20 to 1.24 takes what
-`value_ints` gives in a function for a scalar, and refuses the model ("'pads' input must be a 1D").
+Integers stand in them as tensors (`value = int64[2] {1, 2}`): the shape inference of ONNX Runtime 1.20 to 1.24 takes
+what `value_ints` gives in a function for a scalar, and refuses the model ("'pads' input must be a 1D").
 
 Bodies are kept as text so that importing an op needs no onnx; `hc_deploy.export.functions` parses them. They work on
 maps laid out [B,H,W,C], where a pixel's channels are contiguous, and multiply each pixel pair with its nine candidates
