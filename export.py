@@ -405,15 +405,23 @@ def _verify_precision(model: ExportedModel, onnx: Path, options: BuildOptions) -
 def _verify_engine(onnx: Path, engine: Path, options: BuildOptions) -> str:
     """Gate: the engine gives what the ONNX file gives in ONNX Runtime, at the ends of its profile that a CPU can do."""
     from hc_deploy.engine.sidecar import read_sidecar
-    from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
+    from hc_deploy.evaluate.fidelity import BOUNDS, measure_fidelity, require_fidelity
+    from hc_deploy.export.functions import read_model
+    from hc_deploy.export.near_ties import near_ties
     from hc_deploy.runtime import open_session
     from hc_deploy.runtime.engine_check import why_not_here
 
     reason = why_not_here(read_sidecar(engine))
     if reason is not None:
         return f"not run ({reason})"
-    with open_session(onnx) as reference, open_session(engine) as candidate:
-        fidelity = measure_fidelity(reference, candidate, _profile_images(reference.spec, options))
+    with (
+        open_session(onnx) as reference,
+        open_session(engine) as candidate,
+        near_ties(read_model(onnx), reference.spec, open_session) as ties,
+    ):
+        images = _profile_images(reference.spec, options)
+        tolerance = BOUNDS[options.precision].tie
+        fidelity = measure_fidelity(reference, candidate, images, explained=ties, tolerance=tolerance)
     require_fidelity(fidelity, candidate="the engine", cause="", precision=options.precision, mend="--precision fp32")
     return fidelity.summary(reference="ONNX Runtime")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from hc_deploy.errors import DeployError
 from hc_deploy.interrupts import assured
+from hc_deploy.temporary import make_temporary_folder
 
 
 @contextmanager
@@ -28,12 +28,13 @@ def openable(path: Path) -> Iterator[str]:
     if is_utf8(str(real)):
         yield str(real)
         return
-    folder = ""
+    folder = Path()
     try:
-        folder = tempfile.mkdtemp(prefix="hc_deploy-")
-        name = _linked(real, Path(folder))
+        folder = make_temporary_folder()
+        name = _linked(real, folder)
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder != Path():
+            shutil.rmtree(folder, ignore_errors=True)
         raise _refusal(path, error.strerror or str(error)) from None
     with assured(partial(shutil.rmtree, folder, ignore_errors=True)):
         if not is_utf8(name):

@@ -29,8 +29,9 @@ from hc_deploy.spec import ModelSpec, Precision
 from hc_deploy.temporary import temporary_folder
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
-LEAST_SHARE = 0.9
-"""Of convolutions and custom ops, in the type asked for; with less (and no --keep-fp32) the graph hardly has it."""
+LEAST_SHARE = 0.85
+"""Of convolutions and custom ops, in the type asked for; with less (and no --keep-fp32) the graph hardly has it. Ids of
+superpixels are decoded in float32: four of 34 layers at level 4 of a network that gives nothing else."""
 TOLERANCE = {"network": 0.05, "engine": 0.4}
 """How much less of them the layers may compute in it. An engine's fused layers at the network's ends count as well."""
 LAST_LINES = 3

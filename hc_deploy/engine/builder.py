@@ -129,13 +129,11 @@ def _load(options: BuildOptions) -> Any:
 
 def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
     """The model as TensorRT gets it: its precision in the graph, its custom ops for the plugin or as their bodies."""
-    from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
+    from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators, read_model
     from hc_deploy.export.precision import expected_types, with_precision
-    from hc_deploy.export.tensorrt import cast_uint8_first, read_model
 
     model = with_precision(read_model(path), options.precision, keep_fp32=options.keep_fp32)
     events.emit("expected", types=expected_types(model))
-    cast_uint8_first(model)
     result = as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)
     return result.SerializeToString()
 

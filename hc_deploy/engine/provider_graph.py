@@ -21,8 +21,7 @@ def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes,
         DeployError: the file is not a whole ONNX model. MissingDependencyError: the onnx package is not installed.
     """
     try:
-        from hc_deploy.export.functions import as_plugin_nodes
-        from hc_deploy.export.tensorrt import cast_uint8_first, read_model
+        from hc_deploy.export.functions import as_plugin_nodes, read_model
         from hc_deploy.ops.onnx_op import DOMAIN
     except ImportError as error:
         raise MissingDependencyError(
@@ -31,7 +30,6 @@ def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes,
             mend=install.EXPORT,
         ) from None
     model = as_plugin_nodes(read_model(path, data))
-    cast_uint8_first(model)
     custom = [node for node in model.graph.node if node.domain == DOMAIN]
     for node in custom:
         node.domain = PROVIDER_DOMAIN

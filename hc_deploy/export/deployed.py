@@ -54,7 +54,8 @@ class DeployedNet(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = image
         if self.spec.input == "uint8":
-            x = self._ordered(image.permute(0, 3, 1, 2).to(self.scale.dtype)) * self.scale + self.shift
+            x = image.to(self.scale.dtype).permute(0, 3, 1, 2)  # in this order: uint8 may meet only a Cast in TensorRT
+            x = self._ordered(x) * self.scale + self.shift
         if self.spec.task == "superpixels":
             return (self.net.superpixels(x),)
         if self.spec.task == "depth":

@@ -2,12 +2,15 @@
 
 A function body is made of standard operators and cannot branch on a string attribute, so it is written for the
 attribute values that the model's nodes carry. Nodes that differ in them get an `overload` of the function each.
+TensorRT's parser does not tell overloads apart: without the plugin it would take one body for all of them and say
+nothing. So these bodies hold a constant that it refuses (text, which it has no type for) and that nothing reads.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -15,7 +18,9 @@ import onnx.defs
 import onnx.helper
 import onnx.inliner
 import onnx.parser
+from google.protobuf.message import DecodeError
 
+from hc_deploy.errors import DeployError
 from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp, argmax
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
@@ -23,6 +28,24 @@ FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 IR_VERSION = 10
 LIKE_TYPES = [*FLOAT_TYPES, "tensor(uint8)"]
 OPS = {op.name: op for op in ONNX_OPS}
+REFUSED_BY_TENSORRT = "only_with_the_plugin_TensorRT_takes_one_body_for_all"
+"""Name of the constant in the bodies of an op that has several; TensorRT's parser shows it."""
+
+
+def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
+    """The model in a file, or in its bytes; DeployError where that is no whole model or lacks a file of weights."""
+    try:
+        return onnx.load(str(path)) if data is None else onnx.load_model_from_string(data)
+    except DecodeError:
+        raise DeployError(
+            f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
+        ) from None
+    except (onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:  # weights in other files
+        raise DeployError(
+            f"{path} cannot be read with its weights: {str(error).splitlines()[0][:300]}",
+            expected="the model and the files that it has weights in, in one folder",
+            mend="copy all of them, or export it again",
+        ) from None
 
 
 def register_schemas() -> None:
@@ -63,6 +86,15 @@ def add_function_bodies(model: onnx.ModelProto) -> None:
             model.functions.append(function_proto(OPS[node.op_type], key, overload=overloads[key], opset=opset))
         if overloads[key]:
             node.overload = overloads[key]
+    for function in model.functions:
+        if len(variants.get(function.name, ())) > 1:
+            _refuse_in_tensorrt(function)
+
+
+def _refuse_in_tensorrt(function: onnx.FunctionProto) -> None:
+    text = onnx.TensorProto(data_type=onnx.TensorProto.STRING, dims=[1], string_data=[REFUSED_BY_TENSORRT.encode()])
+    node = onnx.helper.make_node("Constant", [], [REFUSED_BY_TENSORRT], name=REFUSED_BY_TENSORRT, value=text)
+    function.node.insert(0, node)
 
 
 def _options(node: onnx.NodeProto) -> ClusterOptions:
@@ -107,13 +139,15 @@ def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def as_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for TensorRT with every custom op replaced by its body (its parser does not tell overloads apart)."""
+    """A copy for TensorRT with every custom op replaced by its body, each node by that of its own attributes."""
     bodies = onnx.ModelProto()
     bodies.CopyFrom(model)
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     for function in bodies.functions:
         if function.name == argmax.CHANNELS_FIRST.name:
             function.CopyFrom(function_proto(argmax.CHANNELS_FIRST, ClusterOptions(), opset=opset))
+        elif function.node and function.node[0].name == REFUSED_BY_TENSORRT:
+            del function.node[0]
     result: onnx.ModelProto = onnx.inliner.inline_local_functions(bodies)
     return result
 

@@ -8,7 +8,9 @@ What stays in float32:
   operator before the first or after the last layer with learnt weights;
 - operators whose float16 loses too much wherever they stand (`KEPT`), and those that an attribute types;
 - whatever ends in coordinates (GridSample), scales (Resize) or a Range, since a float16 between -1 and 1 places a pixel
-  of a 1024-wide map no better than to a quarter, and whatever is computed from a Shape or rounded to an integer;
+  of a 1024-wide map no better than to a quarter, and whatever is computed from a Shape;
+- whatever is rounded to an integer, through our ops as well, back to the layers with learnt weights and to the choices
+  (a hard HCAssign, HCArgmax), which every type holds exactly: superpixel ids are decoded in float32;
 - inputs and outputs of the model, and whatever an operator's definition in the model's opset fixes to float32.
 """
 

@@ -43,7 +43,7 @@ def protected(model: onnx.ModelProto, types: dict[str, int], *, keep: Set[str]) 
     after, before = _reach(nodes, anchors)
     producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     convolutions = {index for index, node in enumerate(nodes) if node.op_type in ANCHORS}
-    custom = {index for index, node in enumerate(nodes) if node.domain == DOMAIN}
+    deciding = {index for index, node in enumerate(nodes) if _decides(node)}
     kept: set[int] = set()
     for index, node in enumerate(nodes):
         ends = node.domain != DOMAIN and (index not in after or index not in before)
@@ -55,7 +55,7 @@ def protected(model: onnx.ModelProto, types: dict[str, int], *, keep: Set[str]) 
             for position in DECIDING.get(node.op_type, ()):
                 kept |= set(_slice(nodes, producer, node.input[position : position + 1], stops=convolutions))
             if _rounds(node, types):
-                kept |= {index, *_slice(nodes, producer, node.input[:1], stops=anchors | custom)}
+                kept |= {index, *_slice(nodes, producer, node.input[:1], stops=anchors | deciding)}
     return kept
 
 
@@ -106,6 +106,15 @@ def _rounds(node: onnx.NodeProto, types: dict[str, int]) -> bool:
     """Whether `node` makes integers of float32: an integer decides, and half a unit in float16 is another integer."""
     casts = node.op_type in ("Cast", "CastLike")
     return casts and types.get(node.input[0]) == FLOAT and types.get(node.output[0]) in INTEGERS
+
+
+def _decides(node: onnx.NodeProto) -> bool:
+    """Whether a custom op gives a choice: zeros and ones, or a class, which every type holds exactly.
+
+    The other custom ops carry numbers on, such as the ids of superpixels: float16 is exact to 2048, bfloat16 to 256.
+    """
+    hard = any(attribute.name == "assignment" and attribute.s == b"hard" for attribute in node.attribute)
+    return node.domain == DOMAIN and (node.op_type == "HCArgmax" or (node.op_type == "HCAssign" and hard))
 
 
 def _anchors(model: onnx.ModelProto) -> set[int]:

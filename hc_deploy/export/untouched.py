@@ -16,6 +16,7 @@ from torch import nn
 
 from hc_deploy.export.deployed import superpixel_ids
 from hc_deploy.export.networks import CLUSTERS, logits_of
+from hc_deploy.export.verify import has_logits
 from hc_deploy.normalise import normalise
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import ModelSpec
@@ -42,6 +43,8 @@ class Untouched(SessionBase):
             outputs["superpixels"] = superpixel_ids(clusters, x, stride=32 >> self.spec.level).numpy()
         else:
             logits = logits_of(self._net(x))
+        if not has_logits(self.spec):
+            return outputs
         enlarged = F.interpolate(logits.float(), size=x.shape[2:], mode="bilinear", align_corners=False)
         if self.spec.threshold is None:
             labels = enlarged.argmax(1)

@@ -12,14 +12,20 @@ import numpy as np
 import onnx
 import torch
 
-from hc_deploy.evaluate.fidelity import Fidelity, measure_fidelity
+from hc_deploy.evaluate.fidelity import BOUNDS, Fidelity, measure_fidelity
 from hc_deploy.export.deployed import deployed_labels
 from hc_deploy.export.diagnose import expose_values, logits_value
+from hc_deploy.export.near_ties import near_ties
 from hc_deploy.export.onnx import ExportedModel
 from hc_deploy.export.precision import with_precision
 from hc_deploy.runtime.session import Array, Outputs, Session, SessionBase
-from hc_deploy.spec import Precision
+from hc_deploy.spec import ModelSpec, Precision
 from hc_deploy.temporary import temporary_folder
+
+
+def has_logits(spec: ModelSpec) -> bool:
+    """Whether the logits are computed at all: not for other tasks, nor for superpixels alone."""
+    return spec.task == "segmentation" and not {"labels", "logits"}.isdisjoint(spec.outputs)
 
 
 class OnnxUnderTest(SessionBase):
@@ -35,7 +41,7 @@ class OnnxUnderTest(SessionBase):
     def __init__(self, model: ExportedModel, path: Path, open_session: Callable[[Path], Session]) -> None:
         self.spec, self.name = model.spec, model.spec.arch
         self._open = open_session
-        self._segments = model.spec.task == "segmentation"
+        self._segments = has_logits(model.spec)
         self._held = ExitStack()
         self._folder = self._held.enter_context(temporary_folder())
         self._file = open_session(path)
@@ -94,5 +100,6 @@ def measure_precision(
         with (
             OnnxUnderTest(model, path, open_session) as reference,
             OnnxUnderTest(typed, retyped, open_session) as candidate,
+            near_ties(model.proto, model.spec, open_session) as ties,
         ):
-            return measure_fidelity(reference, candidate, images)
+            return measure_fidelity(reference, candidate, images, explained=ties, tolerance=BOUNDS[precision].tie)

@@ -128,9 +128,9 @@ _SCALES = {
 _WEIGHTS = {
     "soft": """
     weights = Softmax <axis = -1> (ranked)""",
-    "hard": """
+    "hard": f"""
     first = ArgMax <axis = -1, keepdims = 1> (ranked)
-    numbers = Constant <value_ints = [0, 1, 2, 3, 4, 5, 6, 7, 8]> ()
+    numbers = {onnx_op.integers(*range(9))}
     chosen = Equal (first, numbers)
     weights = Cast <to = 1> (chosen)""",
 }

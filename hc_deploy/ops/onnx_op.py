@@ -1,5 +1,8 @@
 """What an op is to ONNX: its signature and, as text, the function body of standard operators.
 
+Integers stand in them as tensors (`value = int64[2] {1, 2}`): the shape inference of ONNX Runtime 1.20 to 1.24 takes
+what `value_ints` gives in a function for a scalar, and refuses the model ("'pads' input must be a 1D").
+
 Bodies are kept as text so that importing an op needs no onnx; `hc_deploy.export.functions` parses them. They work on
 maps laid out [B,H,W,C], where a pixel's channels are contiguous, and multiply each pixel pair with its nine candidates
 by one broadcast MatMul ([B,h,2,w,2,K] x [B,h,1,w,K,9]). On 2 cores at fine map 64x128, K=64, C=19 that takes 3.3 ms in
@@ -46,6 +49,11 @@ class OnnxOp:
     body: Callable[[ClusterOptions], str]
 
 
+def integers(*values: int) -> str:
+    """A Constant of the one-dimensional int64 tensor of `values`."""
+    return f"Constant <value = int64[{len(values)}] {{{', '.join(map(str, values))}}}> ()"
+
+
 def channels_last(source: str, out: str) -> str:
     """float32 [B,C,H,W] -> [B,H,W,C]; accumulation is in float32 whatever the I/O type."""
     return f"""
@@ -60,11 +68,11 @@ def sizes(fine: str, coarse: str) -> str:
     W = Shape <start = 3, end = 4> ({fine})
     h = Shape <start = 2, end = 3> ({coarse})
     w = Shape <start = 3, end = 4> ({coarse})
-    zero = Constant <value_ints = [0]> ()
-    one = Constant <value_ints = [1]> ()
-    two = Constant <value_ints = [2]> ()
-    nine = Constant <value_ints = [9]> ()
-    rest = Constant <value_ints = [-1]> ()
+    zero = {integers(0)}
+    one = {integers(1)}
+    two = {integers(2)}
+    nine = {integers(9)}
+    rest = {integers(-1)}
     hh = Mul (h, two)
     ww = Mul (w, two)
     row_pad = Sub (hh, H)
@@ -86,14 +94,14 @@ def candidate_cells(source: str, out: str) -> str:
     """[B,h,w,C] -> [B,h,1,w,9,C]: each cell's nine neighbours, zeros outside the map."""
     ends = (-2, -1, 2**63 - 1)
     lines = [
-        f"{out}_pads = Constant <value_ints = [0, 1, 1, 0, 0, 1, 1, 0]> ()",
+        f"{out}_pads = {integers(0, 1, 1, 0, 0, 1, 1, 0)}",
         f"{out}_padded = Pad ({source}, {out}_pads)",
-        f"{out}_axes = Constant <value_ints = [1, 2]> ()",
+        f"{out}_axes = {integers(1, 2)}",
     ]
     for n in range(9):
         lines += [
-            f"{out}_start{n} = Constant <value_ints = [{n // 3}, {n % 3}]> ()",
-            f"{out}_end{n} = Constant <value_ints = [{ends[n // 3]}, {ends[n % 3]}]> ()",
+            f"{out}_start{n} = {integers(n // 3, n % 3)}",
+            f"{out}_end{n} = {integers(ends[n // 3], ends[n % 3])}",
             f"{out}_{n} = Slice ({out}_padded, {out}_start{n}, {out}_end{n}, {out}_axes)",
         ]
     lines += [
@@ -107,8 +115,8 @@ def channels_first(source: str, out: str, like: str) -> str:
     """[B,h,2,w,2,C] -> [B,C,H,W] in the type of `like`."""
     return f"""
     {out}_map = Reshape ({source}, map_shape)
-    {out}_start = Constant <value_ints = [0, 0]> ()
-    {out}_axes = Constant <value_ints = [1, 2]> ()
+    {out}_start = {integers(0, 0)}
+    {out}_axes = {integers(1, 2)}
     {out}_end = Concat <axis = 0> (H, W)
     {out}_cut = Slice ({out}_map, {out}_start, {out}_end, {out}_axes)
     {out}_f = Transpose <perm = [0, 3, 1, 2]> ({out}_cut)

@@ -62,7 +62,9 @@ def test_dcnv2_exports_in_both_forms(export_small):
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float"])
-@pytest.mark.parametrize("outputs", [("labels",), ("logits",), ("labels", "superpixels"), ("superpixels", "logits")])
+@pytest.mark.parametrize(
+    "outputs", [("labels",), ("logits",), ("labels", "superpixels"), ("superpixels", "logits"), ("superpixels",)]
+)
 def test_inputs_and_outputs(kind, outputs, export_small, tmp_path):
     net, model = export_small("hcpspnet_resnet18", (WIDTH,), **STATIC, input=kind, outputs=outputs)
     save_onnx(model, tmp_path / "model.onnx")

@@ -5,8 +5,15 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from hc_deploy.export.functions import add_function_bodies, register_schemas, single_op_model
-from hc_deploy.ops import ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
+from hc_deploy.export.functions import (
+    REFUSED_BY_TENSORRT,
+    add_function_bodies,
+    as_standard_operators,
+    function_proto,
+    register_schemas,
+    single_op_model,
+)
+from hc_deploy.ops import ONNX_OPS, ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
 from hc_deploy.ops.onnx_op import PLUGIN_ATTRIBUTES
 from hc_deploy.runtime.onnxruntime import import_onnxruntime
 from tests.ops.test_reference import OPTIONS, SIZES, keywords, maps
@@ -104,7 +111,25 @@ def test_nodes_with_different_attributes_get_a_body_each():
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("hc_deploy", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     add_function_bodies(model)
-    session = import_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {"f": features.numpy(), "s": seeds.numpy()})
-    for variant, output in zip(variants, outputs, strict=True):
-        np.testing.assert_allclose(output, hc_assign(features, seeds, **keywords(variant)).numpy(), atol=1e-5)
+    for given in (model, as_standard_operators(model)):
+        session = import_onnxruntime().InferenceSession(given.SerializeToString(), providers=["CPUExecutionProvider"])
+        outputs = session.run(None, {"f": features.numpy(), "s": seeds.numpy()})
+        for variant, output in zip(variants, outputs, strict=True):
+            np.testing.assert_allclose(output, hc_assign(features, seeds, **keywords(variant)).numpy(), atol=1e-5)
+    guarded = [any(node.name == REFUSED_BY_TENSORRT for node in function.node) for function in model.functions]
+    assert guarded == [True, True]
+    assert REFUSED_BY_TENSORRT not in {node.name for node in as_standard_operators(model).graph.node}
+
+
+def test_one_body_for_all_nodes_needs_no_guard():
+    shapes = [("f", TensorProto.FLOAT, FEATURES), ("s", TensorProto.FLOAT, SEEDS)]
+    model = single_op_model("HCAssign", shapes, (TensorProto.FLOAT, ("B", 9, "H", "W")), keywords(ClusterOptions()))
+    assert REFUSED_BY_TENSORRT not in {node.name for function in model.functions for node in function.node}
+
+
+@pytest.mark.parametrize("op", ONNX_OPS, ids=lambda op: op.name)
+def test_integers_are_tensors(op):
+    """ONNX Runtime 1.20 to 1.24 take `value_ints` in a function for scalars and refuse the model."""
+    for options in OPTIONS if op.attributes else [ClusterOptions()]:
+        constants = [node for node in function_proto(op, options).node if node.op_type == "Constant"]
+        assert not {"value_ints", "value_int"} & {entry.name for node in constants for entry in node.attribute}

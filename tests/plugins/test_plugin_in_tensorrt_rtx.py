@@ -11,10 +11,15 @@ import sys
 import pytest
 from onnx import TensorProto, helper
 
-from hc_deploy.export.functions import single_op_model
+from hc_deploy.export.functions import (
+    REFUSED_BY_TENSORRT,
+    add_function_bodies,
+    as_standard_operators,
+    register_schemas,
+    single_op_model,
+)
 from hc_deploy.export.onnx import export_onnx
 from hc_deploy.export.precision import with_precision
-from hc_deploy.export.tensorrt import cast_uint8_first
 from hc_deploy.ops.onnx_op import DOMAIN, PLUGIN_ATTRIBUTES
 from hc_deploy.spec import ModelSpec
 from models.load import new_network
@@ -73,9 +78,9 @@ def network_case(arch, precision, dynamic):
         sizes = {} if dynamic else {"batch": 1, "height": 65, "width": 97}
         fields = {"batch": None, "height": None, "width": None, **sizes}
         exported[key] = export_onnx(net, ModelSpec(**{**vars(spec), **fields})).proto
-    model = with_precision(exported[key], precision)
-    cast_uint8_first(model)
-    return model, {"image": [(1, 33, 33, 3), (2, 65, 97, 3), (4, 128, 256, 3)]} if dynamic else None
+    return with_precision(exported[key], precision), {
+        "image": [(1, 33, 33, 3), (2, 65, 97, 3), (4, 128, 256, 3)]
+    } if dynamic else None
 
 
 exported = {}
@@ -84,6 +89,24 @@ NETWORKS = [
     ("hcpspnet_resnet18", "fp32", True), ("hcpspnet_resnet18", "fp16", True),
 ]  # fmt: skip
 CASES = [(op, dtype, dynamic) for op in OPS for dtype in TYPES for dynamic in (False, True)]
+
+
+def two_variants():
+    """A soft and a hard HCAssign in one model, as the exporter writes it."""
+    register_schemas()
+    nodes = [
+        helper.make_node("HCAssign", ["features", "seeds"], [out], name=f"node_{out}", domain=DOMAIN, **options,
+                         **PLUGIN_ATTRIBUTES)
+        for out, options in (("soft", DEFAULTS), ("hard", OPTIONS))
+    ]  # fmt: skip
+    shapes = [("features", FINE), ("seeds", COARSE)]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    outputs = [helper.make_tensor_value_info(out, TensorProto.FLOAT, WEIGHTS) for out in ("soft", "hard")]
+    graph = helper.make_graph(nodes, "two", inputs, outputs)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    add_function_bodies(model)
+    return model
 
 
 def raw(op, inputs, attributes, *, out=TensorProto.FLOAT):
@@ -166,6 +189,7 @@ def with_plugin(plugins_library, tmp_path_factory):
     model, profile, _ = op_case("HCAssign", "fp32", True)
     profile["seeds"][1] = (2, 13, 7, 19)
     models["profile"] = model, profile
+    models["variants"] = two_variants(), None
     return built(models, plugins_library, tmp_path_factory.mktemp("rtx"))
 
 
@@ -173,6 +197,8 @@ def with_plugin(plugins_library, tmp_path_factory):
 def without_plugin(plugins_library, tmp_path_factory):
     models = {case: op_case(*case)[:2] for case in CASES if case[1] == "fp16"}
     models |= {case: network_case(*case) for case in NETWORKS if not case[2]}
+    models["variants"] = two_variants(), None
+    models["written out"] = as_standard_operators(two_variants()), None
     return built(models, None, tmp_path_factory.mktemp("rtx_plain"))
 
 
@@ -204,10 +230,20 @@ def test_network(case, with_plugin):
 def test_same_files_without_the_plugin_take_the_bodies(without_plugin, with_plugin):
     """Not among them: the dynamic HCPSPNet, whose bodies RTX 1.7.1 parses and its compiler then fails on."""
     for case, result in without_plugin.items():
+        if isinstance(case, str):
+            continue
         assert result["parsed"], (case, result["messages"])
         assert result["plugins"] == [], case
         assert result["layers"] > with_plugin[case]["layers"] + 10, case
         assert result["bytes"] > 0, (case, result["messages"])
+
+
+def test_variants_of_an_op(without_plugin, with_plugin):
+    """The parser knows one body an op: it refuses those of an op that has several, instead of taking the wrong one."""
+    assert [plugin[0] for plugin in with_plugin["variants"]["plugins"]] == ["HCAssign", "HCAssign"]
+    refused = without_plugin["variants"]
+    assert not refused["parsed"] and [line for line in refused["messages"] if REFUSED_BY_TENSORRT in line]
+    assert without_plugin["written out"]["bytes"] > 0
 
 
 @pytest.mark.parametrize("name", REFUSED)
