@@ -25,6 +25,7 @@ from hc_deploy.errors import DeployError
 from hc_deploy.evaluate.metrics import IGNORE
 from hc_deploy.files import atomic_path, make_folder
 from hc_deploy.interrupts import assured, postponed
+from hc_deploy.shown import quoted
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 from models import streets
 from models.streets.scene import Scene
@@ -117,10 +118,10 @@ def _cached(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise DeployError(f"{path} cannot be read: {error}", expected="scenes", mend=f"rm {path}") from None
+        raise DeployError(f"{path} cannot be read: {error}", expected="scenes", mend=f"rm {quoted(path)}") from None
     if array.shape != shape or array.dtype != np.uint8:
         raise DeployError(
-            f"{path} holds {array.dtype} of shape {array.shape}", expected=f"uint8 {shape}", mend=f"rm {path}"
+            f"{path} holds {array.dtype} of shape {array.shape}", expected=f"uint8 {shape}", mend=f"rm {quoted(path)}"
         )
     return array
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from hc_deploy.errors import DeployError
 from hc_deploy.export.checkpoint import read_checkpoint
+from hc_deploy.shown import quoted
 
 PREFIX = "backbone."
 COUNTER = "num_batches_tracked"
@@ -64,7 +65,7 @@ def _refusal(path: Path, taken: Taken) -> DeployError:
     return DeployError(
         f"--init {path}: {taken.tensors} of the {taken.of} tensors of the backbone match; nothing was taken\n{listed}",
         expected=f"a checkpoint of a network with the same backbone, its tensors called {PREFIX}...",
-        mend="--init-partial takes those that match" if taken.tensors else f"hc-deploy inspect {path}",
+        mend="--init-partial takes those that match" if taken.tensors else f"hc-deploy inspect {quoted(path)}",
     )
 
 

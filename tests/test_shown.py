@@ -89,6 +89,7 @@ SOURCES = [*(ROOT / "hc_deploy").rglob("*.py"), *(ROOT / "models").rglob("*.py")
 COMMAND = re.compile(r"(next: )?(hc-deploy (video|infer|inspect)|python (export|bench)\.py|python -m) ")
 OURS = re.compile(
     r"[A-Z_]+(\[.*\])?|install\..*|found\.backbone|chosen|wanted|settled\[0\]\.(height|width)"
+    r"|recipe\.learning_rate / 10|MOST_SAMPLES // len\(Clock\) // models"
     r"|self\.options\.(flavour|precision)"  # checked against lists of ours where they are read
 )
 

@@ -35,7 +35,7 @@ class ConfusionMatrix:
             raise DeployError(
                 f"the ignore label {self.ignore} with {self.classes} classes",
                 expected="a label that is no class, or None",
-                mend=f"ConfusionMatrix({self.classes}, ignore=None)",
+                mend="ignore=None",
             )
         self.counts: NDArray[np.int64] = np.zeros((self.classes, self.classes), np.int64)
         self.ignored = 0

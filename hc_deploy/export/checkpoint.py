@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.export.pickles import Refused, read_pickle
+from hc_deploy.export.pickled import Refused
+from hc_deploy.export.pickles import read_pickle
 from hc_deploy.export.states import find_state, ignored, match_names, require_finite
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.shown import quoted

@@ -12,7 +12,7 @@ import torch
 
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.families import WRAPPERS
-from hc_deploy.export.pickles import Placeholder, as_tensor
+from hc_deploy.export.pickled import Placeholder, as_tensor
 
 State = dict[str, torch.Tensor]
 PREFERRED = (
@@ -175,7 +175,7 @@ def not_finite(state: Mapping[str, torch.Tensor]) -> list[str]:
     """Tensors with a NaN or an infinity: "name: 3 of 64 values are NaN"."""
     lines = []
     for name, tensor in state.items():
-        if not (tensor.is_floating_point() or tensor.is_complex()) or torch.isfinite(tensor).all():
+        if tensor.is_meta or not tensor.is_floating_point() or torch.isfinite(tensor).all():
             continue
         nans = int(torch.isnan(tensor).sum())
         what, count = ("NaN", nans) if nans else ("infinite", int(torch.isinf(tensor).sum()))

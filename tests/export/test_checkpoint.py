@@ -60,7 +60,7 @@ def test_misfits_are_listed_and_nothing_is_loaded(saved, tmp_path):
 
 def test_checkpoint_for_another_arch_says_which(saved):
     _, path = saved
-    with pytest.raises(DeployError, match=f"--arch {ARCH}"):
+    with pytest.raises(DeployError, match=f"it says that it is of {ARCH}"):
         load_state(models.build("pspnet_resnet18", width=4), read_checkpoint(path), arch="pspnet_resnet18")
 
 
