@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from hc_deploy.evaluate.fidelity import Fidelity
     from hc_deploy.export.onnx import ExportedModel
-    from models.load import Asked, Loaded
+    from models.asked import Asked
+    from models.load import Loaded
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 MODEL_OPTIONS = "Model options (for --random-init, or in place of what the checkpoint says)"
@@ -290,7 +291,7 @@ def _outputs(text: str | None, task: Task) -> tuple[Output, ...]:
 def _asked(said: dict[str, str | None], threshold: float | None, size: tuple[int, int]) -> Asked:
     """What the user says of the network's input, classes and threshold."""
     from hc_deploy.classes import read_classes
-    from models.load import Asked
+    from models.asked import Asked
 
     numbers = {name: _numbers(name, said[name]) for name in ("mean", "std", "scale")}
     if numbers["scale"] is not None and numbers["scale"] not in [(one,) for one in SCALES]:

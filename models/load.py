@@ -20,43 +20,18 @@ from hc_deploy.classes import BINARY, ClassSet, numbered_classes
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, read_checkpoint
 from hc_deploy.export.families import recognise
-from hc_deploy.export.networks import deployment_of, logits_of
+from hc_deploy.export.networks import deployment_of
 from hc_deploy.export.states import require_finite
 from hc_deploy.shown import quoted
-from hc_deploy.spec import CHANNELS, OUTPUTS, Channels, ModelSpec
+from hc_deploy.spec import OUTPUTS, ModelSpec
+from models.asked import PROBE_SIZE, Asked, class_set, normalisation, probe
 from models.registry import build, names
 from models.weights_from import translate
 
-PROBE_SIZE = (64, 64)
-"""Of networks of the registry, which take any size."""
-MOST_CLASSES = 65536
 MOST_TIMES, FREE_VALUES = 4, 2**24
 """So many times a checkpoint's values, and 64 MB, a network may be before it is refused unbuilt."""
 THRESHOLD = 0.5
 NO_CLASSES = ClassSet((), ())
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user says of a network that its file may not say; None: not said.
-
-    Attributes:
-        mean, std, channels, scale: the normalisation. classes: names and colours. threshold: of a binary network.
-        size: (height, width) that a user's own network is asked its logits at.
-    """
-
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    channels: Channels | None = None
-    scale: float | None = None
-    classes: ClassSet | None = None
-    threshold: float | None = None
-    size: tuple[int, int] = PROBE_SIZE
-
-    @property
-    def normalisation(self) -> bool:
-        """Whether anything of it was said."""
-        return any(value is not None for value in (self.mean, self.std, self.channels, self.scale))
 
 
 @dataclass(frozen=True)
@@ -169,7 +144,7 @@ def new_network(
     size = PROBE_SIZE if own else asked.size
     channels, count = asked.channels or info.channels, 0
     if deployment.task == "segmentation":
-        channels, count = _probe(net, arch, size, asked, info)
+        channels, count = probe(net, arch, size, asked, info)
     spec = ModelSpec(
         arch=arch,
         classes=NO_CLASSES.names,
@@ -178,38 +153,17 @@ def new_network(
         outputs=OUTPUTS[deployment.task][:1],
         level=deployment.level,
         options=options,
-        **_normalisation(asked, info, channels),
+        **normalisation(asked, info, channels),
     )
     if deployment.task != "segmentation":
         return Loaded(net, spec)
     binary = count == 1
     if asked.threshold is not None and not binary:
         raise UsageError(f"--threshold, but {arch} gives {count} channels", expected="a network that gives one")
-    classes = _classes(asked, info, 2 if binary else count, BINARY if binary else numbered_classes(count))
+    classes = class_set(asked, info, 2 if binary else count, BINARY if binary else numbered_classes(count))
     threshold = (asked.threshold or THRESHOLD) if binary else None
     notes = (f"one output channel: two classes, the second above probability {threshold:g}",) if binary else ()
     return Loaded(net, replace(spec, classes=classes.names, palette=classes.palette, threshold=threshold), notes)
-
-
-def _normalisation(asked: Asked, info: CheckpointInfo, channels: Channels) -> dict[str, Any]:
-    """Fields of the spec: what the user says, else the file, else ImageNet's."""
-    count = CHANNELS[channels]
-    usual: dict[str, Any] = {"mean": info.mean, "std": info.std, "scale": info.scale}
-    if len(info.mean) != count:
-        usual |= {"mean": None, "std": None}
-    elif channels != info.channels and asked.mean is None and asked.std is None:
-        # The statistics are those of the channels by name; the network is fed them in its own order.
-        usual |= {"mean": tuple(reversed(info.mean)), "std": tuple(reversed(info.std))}
-    fields = {name: getattr(asked, name) if getattr(asked, name) is not None else usual[name] for name in usual}
-    if fields["mean"] is None or fields["std"] is None:
-        raise UsageError(
-            f"a network of {count} channel, and no --mean and --std for it",
-            expected=f"--mean and --std of {count} number, as it was trained (gray images have no usual ones)",
-        )
-    if asked.scale == 1 and (asked.mean is None or asked.std is None):
-        raise UsageError("--scale 1 without --mean and --std", expected="both, in units of 0 to 255")
-    stated = asked.normalisation or info.stated
-    return {**fields, "channels": channels, "normalisation": "stated" if stated else "assumed"}
 
 
 def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
@@ -228,50 +182,3 @@ def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
     if not isinstance(net, nn.Module):
         raise UsageError(f"--arch {arch} gave a {type(net).__name__}", expected="a torch.nn.Module")
     return net
-
-
-def _probe(
-    net: nn.Module, arch: str, size: tuple[int, int], asked: Asked, info: CheckpointInfo
-) -> tuple[Channels, int]:
-    """The channels that the network is fed and that it gives, by asking it once at `size`."""
-    wanted: Channels = asked.channels or info.channels
-    given = _logit_channels(net, CHANNELS[wanted], size)
-    if isinstance(given, int):
-        return wanted, given
-    others = {count: _logit_channels(net, count, size) for count in (1, 2, 3, 4) if count != CHANNELS[wanted]}
-    taken = [count for count, answer in others.items() if isinstance(answer, int)]
-    if taken == [1] and asked.channels is None:
-        gray = others[1]
-        assert isinstance(gray, int)
-        return "gray", gray
-    takes = f"; it takes {' or '.join(map(str, taken))} channels" if taken else ""
-    raise DeployError(
-        f"{arch} fails on a float image [1,{CHANNELS[wanted]},{size[0]},{size[1]}]: {given}{takes}",
-        expected="logits [1,C,h,w] of an image of 3 channels (RGB, BGR) or 1 (gray), at this --size",
-        mend="--channels gray, or another --size" if 1 in taken or not taken else None,
-    )
-
-
-def _logit_channels(net: nn.Module, channels: int, size: tuple[int, int]) -> int | str:
-    """How many channels the logits have; in words where there are none."""
-    try:
-        with torch.no_grad():
-            logits = logits_of(net(torch.zeros(1, channels, *size)))
-    except Exception as error:  # a user's network may raise anything
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    if not 1 <= logits.shape[1] <= MOST_CLASSES or not logits.is_floating_point():
-        return f"it gives {list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
-    return int(logits.shape[1])
-
-
-def _classes(asked: Asked, info: CheckpointInfo, count: int, unnamed: ClassSet) -> ClassSet:
-    """What the user says, else the file, where they fit, else `unnamed`: a number of classes names none."""
-    if asked.classes is not None:
-        if len(asked.classes.names) != count:
-            raise UsageError(
-                f"--classes-from names {len(asked.classes.names)} classes", expected=f"{count}, as the network gives"
-            )
-        return asked.classes
-    if len(info.classes) == count:
-        return ClassSet(info.classes, info.palette)
-    return unnamed

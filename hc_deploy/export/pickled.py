@@ -1,4 +1,4 @@
-"""What a pickle may make: tensors, plain containers, and placeholders for all else. A file's names enter, nothing runs."""
+"""What a pickle may make: tensors, plain containers, and placeholders for all else. Nothing that it names runs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.export.untouched import Untouched
 from hc_deploy.runtime import open_session
 from hc_deploy.spec import ModelSpec
-from models.load import Asked, load_network, new_network
+from models.asked import Asked
+from models.load import load_network, new_network
 from tests.field import nets
 from tests.field.nets import trained, truth
 
