@@ -27,7 +27,7 @@ from hc_deploy.files import make_folder, require_file
 from hc_deploy.limits import MOST_ROUNDS
 from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import quoted, visible
-from hc_deploy.spec import CHECKPOINTS, parse_size
+from hc_deploy.spec import DEPLOYED, parse_size
 
 if TYPE_CHECKING:
     from hc_deploy.bench.report import Report
@@ -182,7 +182,12 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
 
 
 def _ending(path: Path) -> str:
-    return "-torch" if path.suffix in CHECKPOINTS else "-engine" if path.suffix == ".engine" else ""
+    return "-torch" if _is_checkpoint(path) else "-engine" if path.suffix == ".engine" else ""
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Any file that is not deployed: what it is, its content decides."""
+    return path.is_file() and path.suffix not in DEPLOYED
 
 
 def expected_hashes(arguments: list[str], named: dict[str, Path]) -> dict[str, str]:
@@ -216,7 +221,7 @@ def _require_few_samples(rounds: int, models: int) -> None:
 
 def _open(name: str, path: Path, provider: Provider, threads: int | None, expected: str | None) -> Session:
     """A session on a model.onnx, an engine, or in torch a checkpoint. Torch's threads are global to the process."""
-    if path.suffix not in CHECKPOINTS:
+    if not _is_checkpoint(path):
         from hc_deploy.runtime import open_session
 
         if path.suffix == ".engine":  # --provider and --threads are about the others

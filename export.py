@@ -27,7 +27,7 @@ from hc_deploy.commands.engine import (
 )
 from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.engine.options import BuildOptions, Shape
-from hc_deploy.errors import UsageError
+from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.limits import MOST_BATCH, require_image_memory
 from hc_deploy.shown import quoted
 from hc_deploy.spec import CHANNELS, INPUT_KINDS, OUTPUTS, SCALES, ModelSpec, Output, Task, parse_size
@@ -353,7 +353,8 @@ def _export(
 
     start = time.monotonic()
     with atomic_path(path) as temporary:
-        model = export_onnx(net, spec)
+        # A network of the registry takes any size, and a small one is traced faster.
+        model = export_onnx(net, spec, example=size) if ":" in spec.arch else export_onnx(net, spec)
         save_onnx(model, temporary)
         exported = time.monotonic()
         fidelity = _verify(net, model, temporary, size)
@@ -448,10 +449,20 @@ def _verify(net: nn.Module, model: ExportedModel, path: Path, size: tuple[int, i
 
     spec = model.spec
     reference = Untouched(net, spec)
+    # What somebody's own network takes is known at --size alone; twice that is a multiple of whatever it needs.
+    other = (2 * size[0], size[1]) if ":" in spec.arch else None
     with OnnxUnderTest(model, path, open_session) as candidate:
-        fidelity = measure_fidelity(reference, candidate, parity_images(spec, size=size))
+        try:
+            fidelity = measure_fidelity(reference, candidate, parity_images(spec, size=size, other=other))
+        except DeployError as error:
+            if spec.size is not None:
+                raise
+            raise DeployError(
+                f"{spec.arch} does not run at every size: {error.received}", expected="one that does, for --dynamic",
+                mend="without --dynamic, one --size a model",
+            ) from None  # fmt: skip
         if fidelity.failures():
-            images = parity_images(spec, size=size)
+            images = parity_images(spec, size=size, other=other)
             found = max((divergences(model, image, candidate.run_proto) for image in images), key=worst)
             require_fidelity(fidelity, candidate=spec.arch, cause=describe(found))
     return fidelity

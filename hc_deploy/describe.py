@@ -10,7 +10,6 @@ from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.files import require_file
 from hc_deploy.shown import quoted
-from hc_deploy.spec import CHECKPOINTS
 
 Lines = list[tuple[str, str]]
 KINDS = "model.onnx, model.engine, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
@@ -33,12 +32,10 @@ def describe(path: Path) -> Lines:
             expected=KINDS,
             mend=f"hc-deploy inspect {quoted(path.with_suffix(''))}",
         )
-    if path.suffix == ".json":
+    if path.suffix == ".json" and not path.name.endswith(".index.json"):
         return lines + _report(path)
     if path.suffix == ".engine":
         return lines + _engine(path)
-    if path.suffix != ".onnx" and path.suffix not in CHECKPOINTS:
-        raise UsageError(f"{path}: unknown kind of file '{path.suffix}'", expected=KINDS)
     try:
         from hc_deploy.export.describe import describe_checkpoint, describe_onnx
     except ImportError as error:

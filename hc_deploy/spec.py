@@ -18,8 +18,8 @@ from hc_deploy.strict_json import Mismatch, decode, parse
 
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1
-CHECKPOINTS = (".safetensors", ".pth", ".pt")
-"""Suffixes of the checkpoints that can be read."""
+DEPLOYED = (".onnx", ".engine")
+"""Suffixes of what runs without torch. A checkpoint has any other: its content decides."""
 
 Task = Literal["segmentation", "superpixels", "depth"]
 InputKind = Literal["uint8", "float"]

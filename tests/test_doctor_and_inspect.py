@@ -98,7 +98,7 @@ def test_inspect_model_and_checkpoint(tmp_path):
         ("a.safetensors", b"0123456789", 1, "not a whole safetensors file"),
         ("a.pth", b"text", 1, "not a whole torch checkpoint"),
         ("a.json", b"{}", 1, "schema"),
-        ("a.xyz", b"text", 2, "unknown kind of file"),
+        ("a.xyz", b"text", 1, "not a whole checkpoint"),
     ],
 )
 def test_inspect_refuses(tmp_path, name, content, code, message):

@@ -26,7 +26,7 @@ from benchmarks.fuzz.mutations import (
 )
 from benchmarks.fuzz.readers import PICKLE_ARCH, PICKLE_OPTIONS
 from benchmarks.fuzz.values import command_lines
-from hc_deploy.spec import CHECKPOINTS, ModelSpec
+from hc_deploy.spec import ModelSpec
 
 SPEC = ModelSpec(
     "fcn32_resnet18", ("road", "car"), ((1, 2, 3), (4, 5, 6)), batch=1, height=8, width=12, options={"width": 4}
@@ -47,7 +47,7 @@ def _checkpoint_seeds() -> Iterator[Seed]:
         path = Path(folder, "net.safetensors")
         save_checkpoint(path, net, info)
         yield Seed(path.suffix, path.read_bytes())
-    for suffix in CHECKPOINTS:
+    for suffix in (".safetensors", ".pth", ".pt"):
         for legacy in (False, True) if suffix != ".safetensors" else ():
             file = io.BytesIO()
             torch.save(net.state_dict(), file, _use_new_zipfile_serialization=not legacy)

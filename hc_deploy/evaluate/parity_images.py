@@ -15,12 +15,19 @@ OFFSET = (33, 61)
 """A dynamic model is checked at its nominal size, and at one that is smaller by this: odd, no multiple of 32."""
 
 
-def parity_images(spec: ModelSpec, *, size: tuple[int, int], seed: int = 0) -> Iterator[np.ndarray]:
-    """Input batches for `spec`: of its fixed size, or around `size` (H, W) and of 1 or 2 images where dynamic."""
+def parity_images(
+    spec: ModelSpec, *, size: tuple[int, int], seed: int = 0, other: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
+    """Input batches for `spec`: of its fixed size; where dynamic, of `size` (H, W), of another, and of 1 or 2 images.
+
+    Args:
+        other: the other size, for a network that does not take any; None: a smaller and odd one.
+    """
     rng = np.random.default_rng(seed)
+    other = other or (max(1, size[0] - OFFSET[0]), max(1, size[1] - OFFSET[1]))
     for index in range(IMAGES):
-        height = spec.height or max(1, size[0] - OFFSET[0] * (index == 1))
-        width = spec.width or max(1, size[1] - OFFSET[1] * (index == 1))
+        height = spec.height or (other if index == 1 else size)[0]
+        width = spec.width or (other if index == 1 else size)[1]
         batch = spec.batch or 1 + index % 2
         pictures = np.stack([picture(rng, height, width) for _ in range(batch)])
         yield pictures if spec.input == "uint8" else normalise(pictures, spec)

@@ -37,16 +37,18 @@ class ExportedModel:
     spec: ModelSpec
 
 
-def export_onnx(net: nn.Module, spec: ModelSpec) -> ExportedModel:
+def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = EXAMPLE_SIZE) -> ExportedModel:
     """Translate `net` to ONNX.
 
     Args:
         net: maps a normalised float image [B,3,H,W] to logits [B,C,h,w]; see `DeployedNet`. A module in it that
             exports as an operator newer than opset 18 says so by its attribute `onnx_opset`.
         spec: what the model eats and gives. Dimensions that are None become dynamic.
+        example: (height, width) that dynamic ones are traced at, for a network that does not take any size.
 
     Raises:
-        DeployError: torch cannot trace or translate the network, or the result is not valid ONNX.
+        DeployError: torch cannot trace or translate the network, the result is not valid ONNX, or a dimension that
+            should be dynamic is not.
     """
     deployed = DeployedNet(net, spec)
     register_schemas()
@@ -54,7 +56,7 @@ def export_onnx(net: nn.Module, spec: ModelSpec) -> ExportedModel:
         with _quiet():
             program = torch.onnx.export(
                 deployed,
-                (_example(spec),),
+                (_example(spec, example),),
                 dynamo=True,
                 opset_version=max([OPSET, *(getattr(module, "onnx_opset", OPSET) for module in net.modules())]),
                 input_names=["image"],
@@ -67,13 +69,14 @@ def export_onnx(net: nn.Module, spec: ModelSpec) -> ExportedModel:
         raise DeployError(
             f"{spec.arch} cannot be exported: {_reason(error)}",
             expected="a network that torch.export can trace at this size",
-            mend="another --size, or without --dynamic",
+            mend="another --size, or without --dynamic" if _dynamic_shapes(spec) else "another --size",
         ) from error
     assert program is not None and program.exported_program is not None
     proto = program.model_proto
     add_function_bodies(proto)
     _tidy(proto, spec)
     _check(proto, spec)
+    _require_dynamic(proto, spec)
     return ExportedModel(proto, program.exported_program, spec)
 
 
@@ -82,10 +85,25 @@ def save_onnx(model: ExportedModel, path: Path) -> None:
     write_bytes(path, model.proto.SerializeToString())
 
 
-def _example(spec: ModelSpec) -> torch.Tensor:
-    shape = spec.input_shape(
-        batch=spec.batch or EXAMPLE_BATCH, height=spec.height or EXAMPLE_SIZE[0], width=spec.width or EXAMPLE_SIZE[1]
-    )
+def _require_dynamic(proto: onnx.ModelProto, spec: ModelSpec) -> None:
+    """The exporter may fix a dimension that it was told to keep free, and says nothing of it."""
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    fixed = [
+        f"{name} {dims[axis].dim_value}"
+        for axis, (name, wanted) in _free_axes(spec).items()
+        if wanted is None and dims[axis].dim_value
+    ]
+    if fixed:
+        raise DeployError(
+            f"{spec.arch} fixes {' and '.join(fixed)}: it has something of that size (a grid, a table of positions)",
+            expected="a network that takes any size, for --dynamic",
+            mend="without --dynamic, one --size a model",
+        )
+
+
+def _example(spec: ModelSpec, size: tuple[int, int]) -> torch.Tensor:
+    height, width = size if size[0] != size[1] else (size[0], 2 * size[1])  # no dimension is taken for another
+    shape = spec.input_shape(batch=spec.batch or EXAMPLE_BATCH, height=spec.height or height, width=spec.width or width)
     generator = torch.Generator().manual_seed(0)
     if spec.input == "uint8":
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -93,10 +111,14 @@ def _example(spec: ModelSpec) -> torch.Tensor:
 
 
 def _dynamic_shapes(spec: ModelSpec) -> tuple[dict[int, Any]] | None:
-    row = 1 if spec.input == "uint8" else 2
-    named = {0: ("batch", spec.batch), row: ("height", spec.height), row + 1: ("width", spec.width)}
-    dims = {axis: torch.export.Dim(name, min=1) for axis, (name, fixed) in named.items() if fixed is None}
+    dims = {axis: torch.export.Dim(name, min=1) for axis, (name, fixed) in _free_axes(spec).items() if fixed is None}
     return (dims,) if dims else None
+
+
+def _free_axes(spec: ModelSpec) -> dict[int, tuple[str, int | None]]:
+    """Axes of the input that may be dynamic: name and fixed size, if it has one."""
+    row = 1 if spec.input == "uint8" else 2
+    return {0: ("batch", spec.batch), row: ("height", spec.height), row + 1: ("width", spec.width)}
 
 
 def _translations() -> dict[Any, Any]:
@@ -169,7 +191,8 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        held = io.StringIO()  # of a network that cannot be traced it dumps the graph there
+        with warnings.catch_warnings(), contextlib.redirect_stdout(held), contextlib.redirect_stderr(held):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hc_deploy.errors import DeployError
 from hc_deploy.export.deployed import superpixel_ids
 from hc_deploy.export.networks import CLUSTERS, logits_of
 from hc_deploy.export.verify import has_logits
@@ -29,8 +30,18 @@ class Untouched(SessionBase):
         net.eval()
         self._net, self.spec, self.name, self.provider = net, spec, "torch", "torch-cpu"
 
-    @torch.inference_mode()
     def run(self, images: Array) -> Outputs:
+        try:
+            return self._run(images)
+        except Exception as error:  # a user's network may raise anything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DeployError(
+                f"{self.spec.arch} fails in torch on images {list(images.shape)}: {reason}"[:300],
+                expected="logits of an image of this size",
+            ) from error
+
+    @torch.inference_mode()
+    def _run(self, images: Array) -> Outputs:
         pixels = normalise(np.asarray(images, np.uint8), self.spec) if self.spec.input == "uint8" else images
         x = torch.from_numpy(pixels)
         if self.spec.task == "superpixels":

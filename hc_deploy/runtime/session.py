@@ -13,7 +13,7 @@ from hc_deploy.digest import checked_sha256
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.ran import Runtime
 from hc_deploy.shown import quoted
-from hc_deploy.spec import CHECKPOINTS, ModelSpec
+from hc_deploy.spec import ModelSpec
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
@@ -143,13 +143,13 @@ def open_session(
         from hc_deploy.runtime.tensorrt import TensorRtSession
 
         return TensorRtSession(path, expect_sha256=expect_sha256)
-    if path.suffix in CHECKPOINTS:
-        raise UsageError(
-            f"{path} is a checkpoint",
-            expected=KINDS,
-            mend=f"python export.py {quoted(path)} -o {quoted(path.with_suffix(''))}",
-        )
-    raise UsageError(f"{path}: no runtime for '{path.suffix or 'a folder without model.onnx'}'", expected=KINDS)
+    if path.is_dir():
+        raise UsageError(f"{path}: no runtime for a folder without model.onnx", expected=KINDS)
+    raise UsageError(
+        f"{path} is no model that runs (by its name a checkpoint, which is exported first)",
+        expected=KINDS,
+        mend=f"python export.py {quoted(path)} -o {quoted(path.with_suffix(''))}",
+    )
 
 
 def session_name(path: Path) -> str:

@@ -236,8 +236,8 @@ def test_bad_files(exported, tmp_path):
         ("cut.onnx", data[: len(data) // 2], "cannot be opened"),
         ("text.onnx", b"not a model", "cannot be opened"),
         ("empty.onnx", b"", "empty"),
-        ("net.safetensors", b"x", "is a checkpoint"),
-        ("net.txt", b"x", "no runtime for '.txt'"),
+        ("net.safetensors", b"x", "by its name a checkpoint"),
+        ("net.txt", b"x", "is no model that runs"),
     ]:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DeployError, match=message):
