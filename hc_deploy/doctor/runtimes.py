@@ -1,8 +1,7 @@
-"""The machine, ONNX Runtime's providers (each runs a model) and the video codecs (each writes a video)."""
+"""The machine, ONNX Runtime's providers (each runs a model of our ops) and the video codecs (each writes a video)."""
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import platform
 import sys
@@ -14,15 +13,12 @@ import numpy as np
 
 from hc_deploy import install
 from hc_deploy.bench.environment import read_environment
+from hc_deploy.doctor import probe
 from hc_deploy.doctor.findings import Finding, Status, attempt, first_line
 from hc_deploy.errors import DeployError
 from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
 from hc_deploy.temporary import temporary_folder
 
-IDENTITY_MODEL = base64.b64decode(
-    b"CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFwWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ=="
-)
-"""An ONNX model of one Identity node on float32 [1]."""
 OLDEST_PYTHON = (3, 11)
 
 
@@ -52,22 +48,23 @@ def onnxruntime() -> list[Finding]:
             found.append(Finding(f"  {provider} provider", Status.MISSING, detail, needed_for, required, mend))
             continue
         preload(ort, provider)
-        problem = attempt(partial(_run_identity, ort, name))
+        problem = attempt(partial(_run_ops, ort, name))
         status = Status.BROKEN if problem else Status.WORKS
-        detail = problem or "ran a model"
+        detail = problem or "ran a model of our ops"
         found.append(Finding(f"  {provider} provider", status, detail, needed_for, required, mend if problem else None))
     return found
 
 
-def _run_identity(ort: Any, provider: str) -> None:
+def _run_ops(ort: Any, provider: str) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(IDENTITY_MODEL, options, providers=[provider], enable_fallback=0)
+    session = ort.InferenceSession(probe.model(), options, providers=[provider], enable_fallback=0)
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"onnxruntime fell back to {session.get_providers()[0]}")
-    value = np.full(1, 3.5, np.float32)
-    if session.run(None, {"x": value})[0] != value:
-        raise RuntimeError("an Identity node changed its input")
+    right = probe.answers()
+    for name, given in zip(right, session.run(list(right), probe.inputs()), strict=True):
+        if not np.array_equal(given, right[name]):
+            raise RuntimeError(f"our ops ran and gave wrong {name}")
 
 
 def codecs() -> list[Finding]:

@@ -1,9 +1,9 @@
 """The custom ops inside an ONNX model: schemas for the exporter, function bodies for runtimes without the plugin.
 
 A function body is made of standard operators and cannot branch on a string attribute, so it is written for the
-attribute values that the model's nodes carry. Nodes that differ in them get an `overload` of the function each.
-TensorRT's parser does not tell overloads apart: without the plugin it would take one body for all of them and say
-nothing. So these bodies hold a constant that it refuses (text, which it has no type for) and that nothing reads.
+attribute values that the model's nodes carry. Nodes that differ in them call functions of different names: the first
+kind keeps the op's own, the others have their attributes behind it (HCAssign_dot_exclude_hard). ONNX has an `overload`
+for that, but ONNX Runtime before 1.27 and TensorRT's parser do not read it: they take one body for all, silently.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 IR_VERSION = 10
 LIKE_TYPES = [*FLOAT_TYPES, "tensor(uint8)"]
 OPS = {op.name: op for op in ONNX_OPS}
-REFUSED_BY_TENSORRT = "only_with_the_plugin_TensorRT_takes_one_body_for_all"
-"""Name of the constant in the bodies of an op that has several; TensorRT's parser shows it."""
 
 
 def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
@@ -72,29 +70,25 @@ def _schema(op: OnnxOp) -> onnx.defs.OpSchema:
     )
 
 
+def op_name(node: onnx.NodeProto) -> str:
+    """The op that a node of our domain is, whatever function it calls."""
+    return node.op_type.partition("_")[0]
+
+
 def add_function_bodies(model: onnx.ModelProto) -> None:
-    """Append to `model` the bodies of the custom ops it uses, and set `overload` where one op has several."""
+    """Append to `model` the bodies of the custom ops it uses, and name each node after its own."""
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     variants: dict[str, dict[ClusterOptions, str]] = {}
     for node in model.graph.node:
         if node.domain != DOMAIN:
             continue
-        overloads = variants.setdefault(node.op_type, {})
+        op = op_name(node)
+        names = variants.setdefault(op, {})
         key = dataclasses.replace(_options(node), tau=ClusterOptions.tau)
-        if key not in overloads:
-            overloads[key] = "" if not overloads else f"{key.similarity}_{key.border}_{key.assignment}"
-            model.functions.append(function_proto(OPS[node.op_type], key, overload=overloads[key], opset=opset))
-        if overloads[key]:
-            node.overload = overloads[key]
-    for function in model.functions:
-        if len(variants.get(function.name, ())) > 1:
-            _refuse_in_tensorrt(function)
-
-
-def _refuse_in_tensorrt(function: onnx.FunctionProto) -> None:
-    text = onnx.TensorProto(data_type=onnx.TensorProto.STRING, dims=[1], string_data=[REFUSED_BY_TENSORRT.encode()])
-    node = onnx.helper.make_node("Constant", [], [REFUSED_BY_TENSORRT], name=REFUSED_BY_TENSORRT, value=text)
-    function.node.insert(0, node)
+        if key not in names:
+            names[key] = op if not names else f"{op}_{key.similarity}_{key.border}_{key.assignment}"
+            model.functions.append(function_proto(OPS[op], key, name=names[key], opset=opset))
+        node.op_type = names[key]
 
 
 def _options(node: onnx.NodeProto) -> ClusterOptions:
@@ -108,20 +102,18 @@ def _options(node: onnx.NodeProto) -> ClusterOptions:
 
 
 def function_proto(
-    op: OnnxOp, options: ClusterOptions, *, overload: str = "", opset: int = OPSET
+    op: OnnxOp, options: ClusterOptions, *, name: str | None = None, opset: int = OPSET
 ) -> onnx.FunctionProto:
-    """The body of `op` for the string attributes of `options`; tau is taken from the calling node.
+    """The body of `op` for the string attributes of `options`, under `name` or its own; tau is the calling node's.
 
     `opset` is the model's: a function of another version than its model is not valid where an operator changed.
     """
     attributes = [name for name, _ in op.attributes] + list(PLUGIN_ATTRIBUTES)
     inputs = ", ".join(name for name, _ in op.inputs)
     text = f"""<opset_import: ["" : {opset}], domain: "{DOMAIN}">
-{op.name} <{", ".join(attributes)}> ({inputs}) => ({op.output[0]}) {{{op.body(options)}
+{name or op.name} <{", ".join(attributes)}> ({inputs}) => ({op.output[0]}) {{{op.body(options)}
 }}"""
-    function = onnx.parser.parse_function(text)
-    function.overload = overload
-    return function
+    return onnx.parser.parse_function(text)
 
 
 def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -134,20 +126,18 @@ def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.functions[:]
     for node in result.graph.node:
         if node.domain == DOMAIN:
-            node.overload = ""
+            node.op_type = op_name(node)
     return result
 
 
 def as_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for TensorRT with every custom op replaced by its body, each node by that of its own attributes."""
+    """A copy for TensorRT with every custom op replaced by its body."""
     bodies = onnx.ModelProto()
     bodies.CopyFrom(model)
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     for function in bodies.functions:
         if function.name == argmax.CHANNELS_FIRST.name:
             function.CopyFrom(function_proto(argmax.CHANNELS_FIRST, ClusterOptions(), opset=opset))
-        elif function.node and function.node[0].name == REFUSED_BY_TENSORRT:
-            del function.node[0]
     result: onnx.ModelProto = onnx.inliner.inline_local_functions(bodies)
     return result
 

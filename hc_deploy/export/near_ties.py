@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hc_deploy.evaluate.fidelity import NearTies
 from hc_deploy.export.deployed import OUTPUT_STRIDE
 from hc_deploy.export.diagnose import expose_values
+from hc_deploy.export.functions import op_name
 from hc_deploy.ops.assign import NORM_FLOOR
 from hc_deploy.ops.onnx_op import DOMAIN
 from hc_deploy.runtime.session import Array, Session
@@ -76,8 +77,8 @@ def _choices(model: onnx.ModelProto) -> list[_Choice]:
         name = node.input[0] if node.input else ""
         if node.domain != DOMAIN:
             continue
-        assign = producer.get(node.input[1]) if node.op_type == "HCDecode" else None
-        if assign is None or assign.op_type != "HCAssign":
+        assign = producer.get(node.input[1]) if op_name(node) == "HCDecode" else None
+        if assign is None or op_name(assign) != "HCAssign":
             return []
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in assign.attribute}
         if attributes["assignment"] != b"hard" or attributes["border"] != b"exclude":

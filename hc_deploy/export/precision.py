@@ -115,7 +115,7 @@ def _with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def _check_names(model: onnx.ModelProto, names: Iterable[str]) -> None:
-    known = {name for node in model.graph.node for name in (node.op_type, node.name)}
+    known = {name for node in model.graph.node for name in rules.names_of(node)}
     unknown = sorted(set(names) - known)
     if unknown:
         types = sorted({node.op_type for node in model.graph.node})

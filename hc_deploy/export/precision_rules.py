@@ -12,7 +12,7 @@ import onnx.defs
 import onnx.helper
 import onnx.shape_inference
 
-from hc_deploy.export.functions import OPS
+from hc_deploy.export.functions import OPS, op_name
 from hc_deploy.ops.onnx_op import DOMAIN
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -47,7 +47,7 @@ def protected(model: onnx.ModelProto, types: dict[str, int], *, keep: Set[str]) 
     kept: set[int] = set()
     for index, node in enumerate(nodes):
         ends = node.domain != DOMAIN and (index not in after or index not in before)
-        listed = node.op_type in KEPT or bool({node.op_type, node.name} & keep)
+        listed = node.op_type in KEPT or bool(names_of(node) & keep)
         foreign = node.domain not in (*STANDARD, DOMAIN)
         if ends or listed or foreign or _typed_by_attribute(node, opset):
             kept.add(index)
@@ -57,6 +57,11 @@ def protected(model: onnx.ModelProto, types: dict[str, int], *, keep: Set[str]) 
             if _rounds(node, types):
                 kept |= {index, *_slice(nodes, producer, node.input[:1], stops=anchors | deciding)}
     return kept
+
+
+def names_of(node: onnx.NodeProto) -> set[str]:
+    """What a user may call a node: its operator, the op whose function it calls, its name."""
+    return {node.op_type, node.name} | ({op_name(node)} if node.domain == DOMAIN else set())
 
 
 def follows(node: onnx.NodeProto, index: int, *, low: int, opset: int, outputs: bool) -> bool:
@@ -114,7 +119,7 @@ def _decides(node: onnx.NodeProto) -> bool:
     The other custom ops carry numbers on, such as the ids of superpixels: float16 is exact to 2048, bfloat16 to 256.
     """
     hard = any(attribute.name == "assignment" and attribute.s == b"hard" for attribute in node.attribute)
-    return node.domain == DOMAIN and (node.op_type == "HCArgmax" or (node.op_type == "HCAssign" and hard))
+    return node.domain == DOMAIN and (op_name(node) == "HCArgmax" or (op_name(node) == "HCAssign" and hard))
 
 
 def _anchors(model: onnx.ModelProto) -> set[int]:
@@ -192,7 +197,7 @@ def _told_by_inputs(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[o
             continue
         kind = types[node.input[0]]
         if node.domain == DOMAIN:
-            kind = kind if OPS[node.op_type].output[1] == "T" else onnx.TensorProto.INT32
+            kind = kind if OPS[op_name(node)].output[1] == "T" else onnx.TensorProto.INT32
         else:
             schema = _schema(node, opset)
             if schema is None or schema.outputs[0].type_str != schema.inputs[0].type_str:

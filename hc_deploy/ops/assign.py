@@ -112,8 +112,9 @@ def assignment_body(options: ClusterOptions) -> str:
 
 _SCALES = {
     "cosine": f"""
-    tau = Constant <value_float: float = @tau> ()
-    floor = Constant <value_float = {NORM_FLOOR}> ()
+    given = Constant <value_float: float = @tau> ()
+    tau = Cast <to = 1> (given)
+    floor = {onnx_op.number(NORM_FLOOR)}
     s_length = ReduceL2 <keepdims = 1> (s, rest)
     s_safe = Max (s_length, floor)
     centres = Div (s, s_safe)
@@ -122,7 +123,8 @@ _SCALES = {
     scale = Mul (x_safe, tau)""",
     "dot": """
     centres = Identity (s)
-    scale = Constant <value_float: float = @tau> ()""",
+    given = Constant <value_float: float = @tau> ()
+    scale = Cast <to = 1> (given)""",
 }
 
 _WEIGHTS = {
@@ -142,9 +144,9 @@ def _ranked(options: ClusterOptions) -> str:
         return """
     ranked = Identity (scaled)"""
     return (
-        """
-    unit = Constant <value_float = 1.0> ()
-    lowest = Constant <value_float = -3.0e38> ()
+        f"""
+    unit = {onnx_op.number(1.0)}
+    lowest = {onnx_op.number(-3.0e38)}
     ones_shape = Concat <axis = 0> (one, h, w, one)
     ones = Expand (unit, ones_shape)"""
         + onnx_op.candidate_cells("ones", "inside")

@@ -1,7 +1,8 @@
 """What an op is to ONNX: its signature and, as text, the function body of standard operators.
 
-Integers stand in them as tensors (`value = int64[2] {1, 2}`): the shape inference of ONNX Runtime 1.20 to 1.24 takes
-what `value_ints` gives in a function for a scalar, and refuses the model ("'pads' input must be a 1D").
+Constants stand in them as tensors (`value = int64[2] {1, 2}`). The shape inference of ONNX Runtime 1.20 to 1.24 takes
+what `value_ints` gives in a function for a scalar, and refuses the model ("'pads' input must be a 1D"); onnxslim turns
+a `value_float` into a double (so `tau`, which only an attribute can give, is cast).
 
 Bodies are kept as text so that importing an op needs no onnx; `hc_deploy.export.functions` parses them. They work on
 maps laid out [B,H,W,C], where a pixel's channels are contiguous, and multiply each pixel pair with its nine candidates
@@ -52,6 +53,11 @@ class OnnxOp:
 def integers(*values: int) -> str:
     """A Constant of the one-dimensional int64 tensor of `values`."""
     return f"Constant <value = int64[{len(values)}] {{{', '.join(map(str, values))}}}> ()"
+
+
+def number(value: float) -> str:
+    """A Constant of a float32 scalar."""
+    return f"Constant <value = float {{{value!r}}}> ()"
 
 
 def channels_last(source: str, out: str) -> str:

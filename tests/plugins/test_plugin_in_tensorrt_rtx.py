@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from hc_deploy.export.functions import (
-    REFUSED_BY_TENSORRT,
     add_function_bodies,
+    as_plugin_nodes,
     as_standard_operators,
     register_schemas,
     single_op_model,
@@ -190,6 +190,7 @@ def with_plugin(plugins_library, tmp_path_factory):
     profile["seeds"][1] = (2, 13, 7, 19)
     models["profile"] = model, profile
     models["variants"] = two_variants(), None
+    models["variants as plugins"] = as_plugin_nodes(two_variants()), None
     return built(models, plugins_library, tmp_path_factory.mktemp("rtx"))
 
 
@@ -239,11 +240,11 @@ def test_same_files_without_the_plugin_take_the_bodies(without_plugin, with_plug
 
 
 def test_variants_of_an_op(without_plugin, with_plugin):
-    """The parser knows one body an op: it refuses those of an op that has several, instead of taking the wrong one."""
-    assert [plugin[0] for plugin in with_plugin["variants"]["plugins"]] == ["HCAssign", "HCAssign"]
-    refused = without_plugin["variants"]
-    assert not refused["parsed"] and [line for line in refused["messages"] if REFUSED_BY_TENSORRT in line]
-    assert without_plugin["written out"]["bytes"] > 0
+    """Each has a function of its own name, so that each gets its own body; as plugin nodes both are plugins."""
+    assert [plugin[0] for plugin in with_plugin["variants as plugins"]["plugins"]] == ["HCAssign", "HCAssign"]
+    assert [plugin[0] for plugin in with_plugin["variants"]["plugins"]] == ["HCAssign"]
+    alone, written_out = without_plugin["variants"], without_plugin["written out"]
+    assert alone["parsed"] and alone["bytes"] > 0 and alone["layers"] == written_out["layers"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
