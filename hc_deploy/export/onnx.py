@@ -24,6 +24,8 @@ from hc_deploy.files import write_bytes
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
+LARGEST = 2**31 - 2**20
+"""Bytes of weights; the rest of a file is little."""
 EXAMPLE_BATCH, EXAMPLE_SIZE = 2, (70, 102)
 """Traced for dynamic models: neither 0 nor 1, and not alike, so that no dimension is taken for another."""
 
@@ -50,6 +52,7 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
         DeployError: torch cannot trace or translate the network, the result is not valid ONNX, or a dimension that
             should be dynamic is not.
     """
+    _require_one_file(net, spec)
     deployed = DeployedNet(net, spec)
     register_schemas()
     try:
@@ -78,6 +81,14 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
     _check(proto, spec)
     _require_dynamic(proto, spec)
     return ExportedModel(proto, program.exported_program, spec)
+
+
+def _require_one_file(net: nn.Module, spec: ModelSpec) -> None:
+    size = sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())
+    if size >= LARGEST:
+        raise DeployError(
+            f"{spec.arch} has {size / 2**30:.2f} GiB of weights", expected="less than 2 GiB, where one ONNX file ends"
+        )
 
 
 def save_onnx(model: ExportedModel, path: Path) -> None:

@@ -201,3 +201,53 @@ def test_class_names(tmp_path):
             read_classes(bad)
     with pytest.raises(UsageError, match="names 3 classes"):
         new_network("fcn32_resnet18", {"width": 4, "classes": 2}, asked=Asked(classes=found))
+
+
+class Positions(nets.Net):
+    """Adds something of one size."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.zeros(1, 4, 16, 24))
+
+    def forward(self, x):
+        return super().forward(x) + self.table
+
+
+class Multiples(nets.Net):
+    """Takes multiples of 16 alone."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        b, c, h, w = y.shape
+        return torch.nn.functional.interpolate(y.reshape(b, c, h // 4, 4, w // 4, 4).mean((3, 5)), scale_factor=4.0)
+
+
+def dynamic(net):
+    return export_onnx(net, nets_spec(), example=SIZE)
+
+
+def nets_spec():
+    return ModelSpec(arch="mine:build", classes=("a", "b", "c", "d"), palette=((0, 0, 0),) * 4)
+
+
+def test_dynamic_is_traced_at_the_size_that_the_network_takes(tmp_path, images):
+    net = trained(Multiples)
+    save_onnx(dynamic(net), tmp_path / "model.onnx")
+    taller = np.concatenate([images, images[:, ::-1]], axis=1)
+    with open_session(tmp_path / "model.onnx", provider="cpu") as session:
+        for picture in (images, np.ascontiguousarray(taller)):
+            assert (session.run(picture)["labels"] == truth(net, picture)).mean() > 0.999
+
+
+def test_a_dimension_that_is_fixed_is_named():
+    with pytest.raises(DeployError, match="fixes height 64 and width 96|cannot be exported") as caught:
+        dynamic(trained(Positions))
+    assert "without --dynamic" in caught.value.mend
+
+
+def test_more_weights_than_a_file_holds_are_refused_before_the_export():
+    with torch.device("meta"):
+        net = torch.nn.Conv2d(24000, 24000, 1)
+    with pytest.raises(DeployError, match=r"2\.15 GiB of weights"):
+        export_onnx(net, sized(nets_spec()))
