@@ -18,6 +18,7 @@ from onnxscript.values import Opset
 from torch import nn
 
 from hc_deploy.errors import DeployError
+from hc_deploy.export.adaptive import adaptive_average
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.functions import add_function_bodies, register_schemas
 from hc_deploy.files import write_bytes
@@ -65,7 +66,7 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
                 input_names=["image"],
                 output_names=list(spec.outputs),
                 dynamic_shapes=_dynamic_shapes(spec),
-                custom_translation_table=_translations(),
+                custom_translation_table=_translations(dynamic=_dynamic_shapes(spec) is not None),
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many kinds; all mean that this network cannot be exported
@@ -132,7 +133,7 @@ def _free_axes(spec: ModelSpec) -> dict[int, tuple[str, int | None]]:
     return {0: ("batch", spec.batch), row: ("height", spec.height), row + 1: ("width", spec.width)}
 
 
-def _translations() -> dict[Any, Any]:
+def _translations(*, dynamic: bool) -> dict[Any, Any]:
     hc = Opset(DOMAIN, DOMAIN_VERSION)
 
     def assign(features: Any, seeds: Any, tau: float, similarity: str, border: str, assignment: str) -> Any:
@@ -159,8 +160,10 @@ def _translations() -> dict[Any, Any]:
             x, weight, offset, None, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride]
         )
 
-    ops = torch.ops.hc_deploy
+    ops, aten = torch.ops.hc_deploy, torch.ops.aten
+    pooling = (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default)
     return {
+        **(dict.fromkeys(pooling, adaptive_average) if dynamic else {}),
         ops.deform_conv.default: deform_conv,
         ops.hc_assign.default: assign,
         ops.hc_decode.default: decode,

@@ -223,6 +223,28 @@ class Multiples(nets.Net):
         return torch.nn.functional.interpolate(y.reshape(b, c, h // 4, 4, w // 4, 4).mean((3, 5)), scale_factor=4.0)
 
 
+class Pooling(nets.Net):
+    """A pyramid of the user's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.pools = torch.nn.ModuleList(torch.nn.AdaptiveAvgPool2d(bins) for bins in (1, 2, 3, (6, 5), (None, 4)))
+
+    def forward(self, x):
+        y = super().forward(x)
+        pooled = [torch.nn.functional.interpolate(pool(y), size=y.shape[2:], mode="bilinear") for pool in self.pools]
+        return y + sum(pooled)
+
+
+def test_adaptive_pooling_is_right_at_every_size(tmp_path, images):
+    net = trained(Pooling)
+    save_onnx(dynamic(net), tmp_path / "model.onnx")
+    with open_session(tmp_path / "model.onnx", provider="cpu") as session:
+        for height, width in (SIZE, (37, 61), (128, 96)):
+            picture = np.ascontiguousarray(np.tile(images[:1], (1, 2, 2, 1))[:, :height, :width])
+            assert (session.run(picture)["labels"] == truth(net, picture)).mean() > 0.999
+
+
 def dynamic(net):
     return export_onnx(net, nets_spec(), example=SIZE)
 
