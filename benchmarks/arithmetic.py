@@ -50,7 +50,7 @@ def count(name: str, size: tuple[int, int], **options: Any) -> Count:
     from torch.utils.flop_counter import FlopCounterMode
 
     import models
-    from models.load import METHODS
+    from hc_deploy.export.networks import METHODS, deployment_of
 
     class Written(TorchDispatchMode):
         bytes = 0
@@ -67,7 +67,7 @@ def count(name: str, size: tuple[int, int], **options: Any) -> Count:
     _register_formulas()
     written, operations = Written(), FlopCounterMode(display=False)
     with torch.no_grad(), operations, written:
-        getattr(net, METHODS[net.task])(image)  # type: ignore[index]
+        getattr(net, METHODS[deployment_of(net, name).task])(image)
     return Count(sum(p.numel() for p in net.parameters()), operations.get_total_flops(), written.bytes)
 
 

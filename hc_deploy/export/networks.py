@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import UsageError
 from hc_deploy.spec import Task
 
 METHODS: dict[Task, str] = {"segmentation": "forward", "superpixels": "superpixels", "depth": "depth"}
@@ -42,17 +42,17 @@ def deployment_of(net: nn.Module, arch: str) -> Deployment:
     """The network's own word, or a plain segmentation.
 
     Raises:
-        DeployError: it says something that it does not have.
+        UsageError: it says something that it does not have.
     """
     said = getattr(net, "__hc_deploy__", Deployment())
     legal = ", ".join(f"{task} (method {method})" for task, method in METHODS.items())
     if not isinstance(said, Deployment) or said.task not in METHODS:
-        raise DeployError(f"{arch} says by __hc_deploy__: {said!r}"[:200], expected=f"a Deployment; tasks: {legal}")
+        raise UsageError(f"{arch} says by __hc_deploy__: {said!r}"[:200], expected=f"a Deployment; tasks: {legal}")
     if not callable(getattr(net, METHODS[said.task], None)):
-        raise DeployError(f"{arch} says to be for {said.task}", expected=f"the method {METHODS[said.task]}")
+        raise UsageError(f"{arch} says to be for {said.task}", expected=f"the method {METHODS[said.task]}")
     clustered = said.task == "segmentation" and said.level > 0
     if not 0 <= said.level <= 4 or (clustered and not hasattr(net, CLUSTERS)):
-        raise DeployError(f"{arch} says to be of level {said.level}", expected=f"0 to 4, with the method {CLUSTERS}")
+        raise UsageError(f"{arch} says to be of level {said.level}", expected=f"0 to 4, with the method {CLUSTERS}")
     return said
 
 

@@ -224,6 +224,8 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / folder / "fcn").mkdir(parents=True)
         (tmp_path / folder / "fcn" / "model.onnx").touch()
     (tmp_path / "a=b.onnx").touch()
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "fcn.safetensors").touch()
     named = bench.name_models(["old/fcn", "n=new/fcn/model.onnx", "w/fcn.safetensors", "a=b.onnx"])
     assert named == {
         "fcn": Path("old/fcn/model.onnx"),

@@ -24,6 +24,7 @@ from benchmarks.gpu import backends, cases, measure, store, targets, worker
 from benchmarks.gpu.cases import Case, Group, Network
 from benchmarks.gpu.measure import CaseResult, GroupResult, Job, Layers, Parity
 from benchmarks.gpu.targets import Status, Target
+from hc_deploy import interrupts
 from hc_deploy.bench.clocks import Plan
 from hc_deploy.bench.environment import read_environment
 from hc_deploy.bench.report import ModelFile, ModelReport, Report, Samples, Stop, Workload
@@ -285,7 +286,7 @@ def test_ctrl_c_ends_the_worker(dry, monkeypatch):
     assert set(multiprocessing.active_children()) == children
 
 
-def test_ctrl_c_keeps_what_was_measured(dry, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_keeps_what_was_measured(dry, tmp_path, monkeypatch):
     """It comes while the second of two groups runs."""
     shutil.copytree(dry / "models", tmp_path / "models")
 
@@ -294,10 +295,12 @@ def test_ctrl_c_keeps_what_was_measured(dry, tmp_path, monkeypatch, capsys):
             signal.raise_signal(signal.SIGINT)
         return measure.run_group(made)
 
+    said = []
+    monkeypatch.setattr(interrupts, "_say", said.append)
     monkeypatch.setattr(worker, "run", run)
     with pytest.raises(SystemExit) as caught:
         command.main(tmp_path, dry_run=True, only=[PAIR, PAIR.replace("pair", "torch")])
-    assert caught.value.code == 130 and "interrupted; what was measured is in" in capsys.readouterr().err
+    assert caught.value.code == 130 and said == [f"interrupted; what was measured is in {tmp_path}"]
     report = read(tmp_path)
     assert report["interrupted"] and [group["group"]["name"] for group in report["groups"]] == [PAIR]
     assert report["groups"][0]["report"]["models"] and len(report["plan"]) == 2

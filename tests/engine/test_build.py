@@ -111,8 +111,8 @@ def test_a_builder_without_its_gpu_is_refused_before_the_export(models, tmp_path
     monkeypatch.setattr(flavours, "read_gpu", lambda **_: None)
     monkeypatch.setitem(flavours.MODULES, "tensorrt", "json")  # a module that is there
     with pytest.raises(MissingDependencyError, match="tensorrt-rtx, which builds without one"):
-        require_ready(replace(options(spec), flavour="tensorrt", plugin="none"), tmp_path, None)
-    require_ready(replace(options(spec), plugin="none"), tmp_path, None)
+        require_ready(replace(options(spec), flavour="tensorrt", plugin="none"), tmp_path)
+    require_ready(replace(options(spec), plugin="none"), tmp_path)
 
 
 def test_an_operator_that_the_flavour_lacks(tmp_path):

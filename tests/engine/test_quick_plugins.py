@@ -304,7 +304,7 @@ def launchers(tmp_path_factory):
         '#include "launch.h"',
         "struct dim3 { int x, y, z; dim3(int x, int y, int z) : x(x), y(y), z(z) {} };",
         "namespace hc {",
-        *re.findall(r"^constexpr (?:int|float) k\w+ = [^()\n]*;$", constants, re.M),
+        *re.findall(r"^constexpr (?:int|float) k\w+ = [^()\n]*;(?= *(?://.*)?$)", constants, re.M),
         "}",
         *re.findall(r"^constexpr int kGridLimit = .*;$", source, re.M),
         *(re.search(rf"^\w+ {name}[\s\S]*?(?=\n\n)", source, re.M)[0]

@@ -75,10 +75,10 @@ class Payload:
 
 
 @pytest.mark.parametrize("writer", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
-def test_pickle_with_code_is_refused_and_never_run(tmp_path, writer):
+def test_pickle_with_code_never_runs(tmp_path, writer):
     trap = tmp_path / "trap"
     writer({"weight": Payload(trap)}, tmp_path / "evil.pth")
-    with pytest.raises(DeployError, match="refused"):
+    with pytest.raises(DeployError, match="no state dict"):
         read_checkpoint(tmp_path / "evil.pth")
     assert not trap.exists()
 
@@ -99,7 +99,7 @@ def test_truncated_files(saved, tmp_path, share):
     with pytest.raises(DeployError, match="whole safetensors"):
         read_checkpoint(truncated(path, share))
     torch.save(net.state_dict(), tmp_path / "net.pth")
-    with pytest.raises(DeployError, match="not a whole torch checkpoint|not a torch checkpoint"):
+    with pytest.raises(DeployError, match="not a whole checkpoint"):
         read_checkpoint(truncated(tmp_path / "net.pth", share))
 
 

@@ -114,6 +114,13 @@ def test_unwritable_output(checkpoint, tmp_path):
     assert result.returncode == 1 and "cannot write" in result.stderr
 
 
+SAYING = """import torch
+from hc_deploy.export.networks import Deployment
+class N(torch.nn.Conv2d):
+    __hc_deploy__ = {said}
+def build(): return N(3, 4, 1)"""
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -122,12 +129,10 @@ def test_unwritable_output(checkpoint, tmp_path):
         ("def build(): raise KeyError('missing.yaml')", "missing.yaml"),
         ("import sys\ndef build(): sys.exit(7)", "SystemExit: 7"),
         ("def build(): return 3", "a torch.nn.Module"),
-        ("import torch\nclass N(torch.nn.Module):\n    task = 'banana'\ndef build(): return N()", "banana"),
-        ("import torch\nclass N(torch.nn.Module):\n    task = 'depth'\ndef build(): return N()", "method depth"),
-        (
-            "import torch\nclass N(torch.nn.Conv2d):\n    level = 2\ndef build(): return N(3, 4, 1)",
-            "forward_with_clusters",
-        ),
+        (SAYING.format(said="Deployment('banana')"), "banana"),
+        (SAYING.format(said="Deployment('depth')"), "method depth"),
+        (SAYING.format(said="Deployment(level=2)"), "forward_with_clusters"),
+        (SAYING.format(said="'depth'"), "a Deployment"),
     ],
 )
 def test_a_users_module_that_fails_is_one_message(body, message, tmp_path):

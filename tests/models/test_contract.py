@@ -9,6 +9,7 @@ import models
 from hc_deploy.evaluate.fidelity import measure_fidelity
 from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
+from hc_deploy.export.networks import METHODS, deployment_of
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.export.untouched import Untouched
 from hc_deploy.export.verify import OnnxUnderTest
@@ -33,9 +34,8 @@ SIZES = [(97, 131), (64, 96), (33, 61)]
 def outputs(net, height, width, batch):
     """What the network answers to a seeded normalised image, by its task."""
     image = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height))
-    answer = {"segmentation": "forward", "superpixels": "superpixels", "depth": "depth"}[net.task]
     with torch.no_grad():
-        return getattr(net, answer)(image)
+        return getattr(net, METHODS[deployment_of(net, "").task])(image)
 
 
 def test_every_architecture_is_held_to_it():

@@ -1,5 +1,6 @@
 """The drawn street: same in, same out; labels that fit the picture; motion; clips that are whole or absent."""
 
+import errno
 import subprocess
 import sys
 from itertools import pairwise
@@ -143,7 +144,11 @@ def test_a_clip_that_fails_leaves_nothing(tmp_path, monkeypatch):
         write_clip(tmp_path / "no" / "a.mp4", tmp_path / "labels", seed=0, size=(64, 128), frames=2, fps=25.0)
     with pytest.raises(ValueError, match="even"):
         write_clip(tmp_path / "a.mp4", tmp_path / "labels", seed=0, size=(65, 128), frames=2, fps=25.0)
-    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)  # a full disk, halfway through
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError):
         write_clip(tmp_path / "a.mp4", tmp_path / "labels", seed=0, size=(64, 128), frames=2, fps=25.0)
     assert not any(tmp_path.iterdir())
