@@ -267,7 +267,7 @@ run_app(bench.app, {["run", *map(str, arguments)]!r})
 
 def test_a_benchmark_keeps_its_rounds(tmp_path):
     model = save_toy(tmp_path / "toy.onnx", toy_spec())
-    options = ("--size", "64x96", "--rounds", 10_000_000, "-o", "r.json")
+    options = ("--size", "64x96", "--rounds", 100_000, "-o", "r.json")
     running = [(number, folder, rounds(model, *options, cwd=folder)) for number, folder in folders(tmp_path)]
     for number, _, process in running:
         while process.stdout.readline() != "round 20\n":
