@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.readers import printed
+from hc_deploy.children import leave_signals_to_the_parent
 
 MOST_BYTES = 3 << 30
 """Beyond what the process holds when it is ready; more is refused by the system (MemoryError, std::bad_alloc)."""
@@ -42,6 +43,7 @@ class ForbiddenCall(BaseException):
 
 
 def main() -> None:
+    leave_signals_to_the_parent()
     module, _, name = sys.argv[1].partition(":")
     read: Callable[[Path], None] = getattr(importlib.import_module(module), name)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -45,7 +45,7 @@ def main(
 
     from benchmarks.kernels.timing import EventClock, WallClock, flush_bytes
     from benchmarks.networks.cases import plan
-    from hc_deploy.errors import MissingDependencyError
+    from hc_deploy.errors import MissingDependencyError, UsageError
     from hc_deploy.files import make_folder
 
     if not dry_run and not torch.cuda.is_available():
@@ -53,8 +53,12 @@ def main(
             f"torch {torch.__version__} finds no GPU", expected="an NVIDIA GPU and a torch built for it",
             mend="--dry-run, which runs this script's code on the CPU (its times mean nothing)",
         )  # fmt: skip
+    planned = plan(dry_run=dry_run)
+    for text in only or ():
+        if not any(text in group.name for group in planned):
+            raise UsageError(f"--only {text}", expected=f"a part of a group's name, such as {planned[0].name}")
+    groups = [group for group in planned if not only or any(text in group.name for text in only)]
     make_folder(output)
-    groups = [group for group in plan(dry_run=dry_run) if not only or any(text in group.name for text in only)]
     device = torch.device("cpu" if dry_run else "cuda:0")
     clock: Clock = WallClock() if dry_run else EventClock(device, flush_bytes(device))
     run = Run(output, device, clock, rounds or (DRY_ROUNDS if dry_run else ROUNDS), time.monotonic() + seconds)
