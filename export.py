@@ -372,7 +372,7 @@ def _build(model: ExportedModel, onnx: Path, options: BuildOptions, typed_model:
     with shown(options.flavour) as show:
         sidecar = build_engine(
             onnx, engine, model.spec, options, typed_model=typed_model, on_progress=show,
-            verify=lambda built: said.append(_verify_engine(onnx, built, options)),
+            verify=lambda built: said.append(_verify_engine(model, onnx, built, options)),
         )  # fmt: skip
     print_engine(engine, sidecar, precision_parity=precision, engine_parity=said[0])
 
@@ -404,11 +404,10 @@ def _verify_precision(model: ExportedModel, onnx: Path, options: BuildOptions) -
     return fidelity.summary(reference="fp32")
 
 
-def _verify_engine(onnx: Path, engine: Path, options: BuildOptions) -> str:
+def _verify_engine(model: ExportedModel, onnx: Path, engine: Path, options: BuildOptions) -> str:
     """Gate: the engine gives what the ONNX file gives in ONNX Runtime, at the ends of its profile that a CPU can do."""
     from hc_deploy.engine.sidecar import read_sidecar
     from hc_deploy.evaluate.fidelity import BOUNDS, measure_fidelity, require_fidelity
-    from hc_deploy.export.functions import read_model
     from hc_deploy.export.near_ties import near_ties
     from hc_deploy.runtime import open_session
     from hc_deploy.runtime.engine_check import why_not_here
@@ -419,7 +418,7 @@ def _verify_engine(onnx: Path, engine: Path, options: BuildOptions) -> str:
     with (
         open_session(onnx) as reference,
         open_session(engine) as candidate,
-        near_ties(read_model(onnx), reference.spec, open_session) as ties,
+        near_ties(model.proto, model.spec, open_session) as ties,
     ):
         images = _profile_images(reference.spec, options)
         tolerance = BOUNDS[options.precision].tie

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,14 +77,15 @@ def main(
 ) -> None:
     """Run every case in every version, and write the table."""
     from hc_deploy.files import write_bytes
+    from hc_deploy.temporary import temporary_folder
 
-    with tempfile.TemporaryDirectory(prefix="hc_deploy-") as folder:
-        cases = Path(folder) / "cases"
+    with temporary_folder() as folder:
+        cases = folder / "cases"
         cases.mkdir()
         write_cases(cases)
         results = []
         for version in versions:
-            results.append(_measure(version, environments or Path(folder), cases))
+            results.append(_measure(version, environments or folder, cases))
             print_line(json.dumps(results[-1]))
     write_bytes(output / "onnxruntime_versions.json", (json.dumps(results, indent=1) + "\n").encode())
     heading = (

@@ -25,17 +25,18 @@ def describe(path: Path) -> Lines:
     if path.is_dir() and (path / "model.onnx").exists():
         path = path / "model.onnx"
     require_file(path, what=KINDS)
-    lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB"), ("sha256", file_sha256(path))]
+    lines = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB")]
     if path.suffixes[-2:] == [".engine", ".json"]:
         raise UsageError(
             f"{path} is the sidecar of an engine",
             expected=KINDS,
             mend=f"hc-deploy inspect {quoted(path.with_suffix(''))}",
         )
-    if path.suffix == ".json" and not path.name.endswith(".index.json"):
-        return lines + _report(path)
     if path.suffix == ".engine":
         return lines + _engine(path)
+    lines.append(("sha256", file_sha256(path)))
+    if path.suffix == ".json" and not path.name.endswith(".index.json"):
+        return lines + _report(path)
     try:
         from hc_deploy.export.describe import describe_checkpoint, describe_onnx
     except ImportError as error:
@@ -57,6 +58,7 @@ def _engine(path: Path) -> Lines:
     )
     travels = "travels in the engine" if sidecar.carries_plugin else "must be there when it runs"
     lines = [
+        ("sha256", sidecar.engine.sha256),
         ("kind", f"engine of {options.flavour} {sidecar.version}, the one its sidecar describes"),
         ("network", f"{sidecar.spec.arch}, level {sidecar.spec.level}, from {sidecar.onnx}"),
         ("takes", f"{sidecar.spec.input} RGB, batch x height x width {options.profile}"),

@@ -6,6 +6,8 @@ Nothing here prints; commands do (`hc_deploy.console`).
 
 from __future__ import annotations
 
+LONGEST_LINE = 300
+
 
 class DeployError(Exception):
     """Something was received that cannot be used. Exit code 1.
@@ -27,6 +29,11 @@ class DeployError(Exception):
         if mend is not None:
             lines.append(f"try: {_continued(mend)}")
         super().__init__("\n".join(lines))
+
+
+def first_line(error: BaseException) -> str:
+    """What anybody's error says, at the length of a line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST_LINE]
 
 
 def _continued(text: str) -> str:

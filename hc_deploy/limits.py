@@ -27,8 +27,10 @@ GROUP_LIMITS = (
 """Limit and use of a container, in both versions of Linux's control groups."""
 
 
-def why_too_large(height: int, width: int) -> str | None:
-    """Why an image of this size is beyond the limits, in a few words; None where it is not."""
+def why_too_large(height: int, width: int, batch: int = 1) -> str | None:
+    """Why images of this size, or so many of them, are beyond the limits, in a few words; None where they are not."""
+    if batch > MOST_BATCH:
+        return f"a batch of {batch}; the limit is {MOST_BATCH}"
     if max(height, width) > MOST_SIDE:
         return f"a side of {max(height, width)}; the limit is {MOST_SIDE}"
     if height * width > MOST_PIXELS:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hc_deploy.errors import DeployError
-from hc_deploy.interrupts import assured
-from hc_deploy.temporary import make_temporary_folder
+from hc_deploy.temporary import temporary_folder
 
 
 @contextmanager
@@ -28,15 +25,11 @@ def openable(path: Path) -> Iterator[str]:
     if is_utf8(str(real)):
         yield str(real)
         return
-    folder = Path()
-    try:
-        folder = make_temporary_folder()
-        name = _linked(real, folder)
-    except OSError as error:
-        if folder != Path():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise _refusal(path, error.strerror or str(error)) from None
-    with assured(partial(shutil.rmtree, folder, ignore_errors=True)):
+    with ExitStack() as stack:
+        try:
+            name = _linked(real, stack.enter_context(temporary_folder()))
+        except OSError as error:
+            raise _refusal(path, error.strerror or str(error)) from None
         if not is_utf8(name):
             raise _refusal(path, "nor is that of the folder for temporary files")
         yield name

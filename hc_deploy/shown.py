@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
@@ -42,6 +43,12 @@ def quoted(path: str | Path) -> str:
     if visible(text) == text:
         return shlex.quote(text)
     return "$'" + "".join(_in_dollar_quotes(character) for character in text) + "'"
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """'a, b, c', or 'a, b, and 7 more'."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"
 
 
 def _shows(character: str) -> bool:

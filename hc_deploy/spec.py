@@ -123,6 +123,11 @@ class ModelSpec:
         """Element type of the output `labels`, as numpy names it."""
         return "uint8" if len(self.classes) <= BYTE_CLASSES else "int32"
 
+    @property
+    def threshold_logit(self) -> float:
+        """The logit above which a network with one channel says class 1; 0 where no probability is set."""
+        return 0.0 if self.threshold is None else math.log(self.threshold / (1 - self.threshold))
+
     def normalisation_text(self) -> str:
         """For people: what the network is fed."""
         numbers = [", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std)]

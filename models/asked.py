@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from hc_deploy.classes import ClassSet
-from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.errors import DeployError, UsageError, first_line
 from hc_deploy.export.checkpoint import CheckpointInfo
 from hc_deploy.export.networks import logits_of
+from hc_deploy.limits import MOST_CLASSES
 from hc_deploy.spec import CHANNELS, Channels
 
 PROBE_SIZE = (64, 64)
 """Of networks of the registry, which take any size."""
-MOST_CLASSES = 65536
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _logit_channels(net: nn.Module, channels: int, size: tuple[int, int]) -> int
         with torch.no_grad():
             logits = logits_of(net(torch.zeros(1, channels, *size)))
     except Exception as error:  # a user's network may raise anything
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
     if not 1 <= logits.shape[1] <= MOST_CLASSES or not logits.is_floating_point():
         return f"it gives {list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
     return int(logits.shape[1])

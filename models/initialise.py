@@ -10,7 +10,7 @@ from torch import nn
 
 from hc_deploy.errors import DeployError
 from hc_deploy.export.checkpoint import read_checkpoint
-from hc_deploy.shown import quoted
+from hc_deploy.shown import listed, quoted
 
 PREFIX = "backbone."
 COUNTER = "num_batches_tracked"
@@ -70,5 +70,4 @@ def _refusal(path: Path, taken: Taken) -> DeployError:
 
 
 def _line(title: str, names: list[str]) -> str:
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{title} ({len(names)}): {', '.join(names[:SHOWN])}{more}"
+    return f"{title} ({len(names)}): {listed(names, SHOWN)}"

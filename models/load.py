@@ -49,7 +49,7 @@ class Loaded:
 
 
 def load_network(
-    path: Path,
+    source: Path | Checkpoint,
     *,
     arch: str | None = None,
     options: dict[str, Any] | None = None,
@@ -58,18 +58,18 @@ def load_network(
     ignore_keys: Sequence[str] = (),
     asked: Asked | None = None,
 ) -> Loaded:
-    """The network that `path` holds.
+    """The network that a checkpoint holds.
 
     Args:
-        path: a checkpoint. arch, options: what to build where the file does not say, or in place of what it says; a
-            factory too, which must not come out of a file.
+        source: the file, or what was read of it. arch, options: what to build where the file does not say, or in
+            place of what it says; a factory too, which must not come out of a file.
         weights_from: whose names the file has (`hc_deploy.export.families.FAMILIES`, or `auto`); None: ours.
         state_key, ignore_keys: see `find_state` and `load_state`.
 
     Raises:
         DeployError: the checkpoint is unusable or does not fit. UsageError: no architecture is known.
     """
-    checkpoint = read_checkpoint(path, state_key=state_key)
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source, state_key=state_key)
     if weights_from is not None:
         checkpoint = translate(checkpoint, weights_from, arch=arch, options=options or {})
     said = checkpoint.info.arch

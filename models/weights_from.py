@@ -184,7 +184,7 @@ def main(
         print_line(f"{output}: backbone {found.backbone}, no head")
         print_line(f"next: python -m models.train hcfcn32_{found.backbone} --init {quoted(output)} -o OUT.safetensors")
         return
-    net, spec = load_network(file, arch=arch, options=option_pairs(option or []), weights_from=weights_from)
+    net, spec = load_network(checkpoint, arch=arch, options=option_pairs(option or []), weights_from=weights_from)
     training = {"weights_from": found.family if found else weights_from, "file": file.name}
     info = CheckpointInfo(
         arch=spec.arch, options=spec.options, classes=spec.classes, palette=spec.palette, mean=spec.mean, std=spec.std,

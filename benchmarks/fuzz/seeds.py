@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from benchmarks.fuzz.mutations import (
 from benchmarks.fuzz.readers import PICKLE_ARCH, PICKLE_OPTIONS
 from benchmarks.fuzz.values import command_lines
 from hc_deploy.spec import ModelSpec
+from hc_deploy.temporary import temporary_folder
 
 SPEC = ModelSpec(
     "fcn32_resnet18", ("road", "car"), ((1, 2, 3), (4, 5, 6)), batch=1, height=8, width=12, options={"width": 4}
@@ -43,7 +43,7 @@ def _checkpoint_seeds() -> Iterator[Seed]:
 
     net, _ = new_network(PICKLE_ARCH, PICKLE_OPTIONS)
     info = CheckpointInfo(PICKLE_ARCH, PICKLE_OPTIONS, SPEC.classes, SPEC.palette, training={"miou": 0.5})
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         path = Path(folder, "net.safetensors")
         save_checkpoint(path, net, info)
         yield Seed(path.suffix, path.read_bytes())
@@ -83,7 +83,7 @@ def _model_seeds() -> Iterator[Seed]:
     yield Seed(".onnx", small_model())
     network, spec = new_network("hcfcn32_resnet18", PICKLE_OPTIONS)
     spec = replace(spec, batch=1, height=64, width=64)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         path = Path(folder, "model.onnx")
         save_onnx(export_onnx(network, spec), path)
         yield Seed(path.suffix, path.read_bytes())
@@ -95,7 +95,7 @@ def _sidecar_seeds() -> Iterator[Seed]:
     from hc_deploy.gpu import Gpu
 
     shape = Shape(1, 8, 12)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         engine = Path(folder, "model.engine")
         engine.write_bytes(ENGINE)
         Sidecar(
@@ -167,7 +167,7 @@ def _video_seeds() -> Iterator[Seed]:
 
     from hc_deploy.video.quiet import quiet_stderr
 
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for suffix, codec in FOURCC.items():
             path = str(Path(folder, f"clip{suffix}"))
             with quiet_stderr():

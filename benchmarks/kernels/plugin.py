@@ -13,13 +13,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.kernels.cases import WITH_EMBEDDING, Case
+from benchmarks.kernels.cases import Case
+from hc_deploy.engine.quick_ops import OPS
 from hc_deploy.errors import DeployError
-from hc_deploy.ops import cells
 
 HARNESS = Path(__file__).resolve().parents[2] / "build" / "plugins" / "contract" / "libenqueue.so"
 """What `cmake --build build/plugins --target enqueue` makes."""
-NAMES = {"assign": "HCAssign", "decode": "HCDecode", "upsample": "HCUpsample", "argmax": "HCArgmax"}
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 7}
 """nvinfer1::DataType."""
 OPENED = {1: "TensorRT's library cannot be opened", 2: "it has no plugin registry", 3: "the plugins are refused"}
@@ -57,17 +56,19 @@ class PluginRoad:
         Raises:
             DeployError: the step that the plugin refused.
         """
+        op = next(op for op in OPS if op.kernel == case.op)
         shapes, pointers = [tuple(tensor.shape) for tensor in inputs], [tensor.data_ptr() for tensor in inputs]
-        out = inputs[0].new_empty(_output_shape(case), dtype=torch.int32 if case.op == "argmax" else None)
         if case.op == "argmax":  # `like`: its shape is read, never its elements
             shapes.append((case.batch, 1, *case.fine))
             pointers.append(0)
+        dtype = torch.int32 if case.op == "argmax" else inputs[0].dtype
+        out = torch.empty(tuple(op.output(*shapes)), dtype=dtype, device=inputs[0].device)
         flat = [size for shape in shapes for size in shape]
-        options, clustered = case.options, case.op in WITH_EMBEDDING
+        options = case.options
         stream = torch.cuda.current_stream(out.device).cuda_stream if out.is_cuda else None
         failed = self._library.hc_enqueue(
-            NAMES[case.op].encode(), TYPES[inputs[0].dtype], len(shapes), (ctypes.c_int64 * len(flat))(*flat),
-            (ctypes.c_int64 * out.ndim)(*out.shape), out.ndim, ctypes.c_float(options.tau if clustered else 0.0),
+            op.name.encode(), TYPES[inputs[0].dtype], len(shapes), (ctypes.c_int64 * len(flat))(*flat),
+            (ctypes.c_int64 * out.ndim)(*out.shape), out.ndim, ctypes.c_float(options.tau if op.clustered else 0.0),
             options.similarity.encode(), options.border.encode(), options.assignment.encode(),
             (ctypes.c_void_p * len(pointers))(*pointers), ctypes.c_void_p(out.data_ptr()), ctypes.c_void_p(stream),
         )  # fmt: skip
@@ -76,9 +77,3 @@ class PluginRoad:
         if out.is_cuda:
             torch.cuda.synchronize(out.device)
         return out
-
-
-def _output_shape(case: Case) -> tuple[int, ...]:
-    if case.op == "argmax":
-        return (case.batch, *case.fine)
-    return (case.batch, cells.CANDIDATES if case.op == "assign" else case.classes, *case.fine)

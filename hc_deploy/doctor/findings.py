@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
+from hc_deploy.errors import first_line
+
 
 class Status(StrEnum):
     """works; missing (not installed, or no such device); broken (installed, but fails when it is tried)."""
@@ -58,8 +60,3 @@ def attempt(action: Callable[[], object]) -> str:
     except Exception as error:  # whatever a broken install raises is the finding
         return first_line(error)
     return ""
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, at the length of a line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 from hc_deploy import install
-from hc_deploy.doctor.findings import Finding, Status, attempt, first_line, package
+from hc_deploy.doctor.findings import Finding, Status, attempt, package
 from hc_deploy.engine import nvrtc, plugin_library
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, first_line
 from hc_deploy.gpu import driver_version, read_gpu
 from hc_deploy.spec import Flavour
 

@@ -14,8 +14,8 @@ import numpy as np
 from hc_deploy import install
 from hc_deploy.bench.environment import read_environment
 from hc_deploy.doctor import probe
-from hc_deploy.doctor.findings import Finding, Status, attempt, first_line
-from hc_deploy.errors import DeployError
+from hc_deploy.doctor.findings import Finding, Status, attempt
+from hc_deploy.errors import DeployError, first_line
 from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
 from hc_deploy.temporary import temporary_folder
 

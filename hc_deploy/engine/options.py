@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from hc_deploy.errors import UsageError
-from hc_deploy.limits import MOST_BATCH, MOST_WORKSPACE_MIB, why_too_large
+from hc_deploy.limits import MOST_WORKSPACE_MIB, why_too_large
 from hc_deploy.spec import Flavour, ModelSpec, Precision
 from hc_deploy.strict_json import decode
 
@@ -30,9 +30,7 @@ class Shape:
     def __post_init__(self) -> None:
         if min(self.sides()) < 1:
             raise UsageError(f"shape {self}"[:80], expected="batch, height and width of 1 or more")
-        reason = why_too_large(self.height, self.width)
-        if self.batch > MOST_BATCH:
-            reason = f"a batch of {self.batch}; the limit is {MOST_BATCH}"
+        reason = why_too_large(self.height, self.width, self.batch)
         if reason:
             raise UsageError(f"shape {self}: {reason}"[:200], expected="a shape within the limits, e.g. 1x512x1024")
 

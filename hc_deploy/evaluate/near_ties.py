@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,18 +25,12 @@ def near_ties(truth: Outputs, labels: Array, spec: ModelSpec) -> NDArray[np.bool
     if apart[0].size == 0:
         return ties
     if logits.shape[1] == 1:
-        margin = enlarged_at(logits, apart, np.zeros_like(apart[0]), labels.shape) - threshold_logit(spec)
+        margin = enlarged_at(logits, apart, np.zeros_like(apart[0]), labels.shape) - spec.threshold_logit
     else:
         one, other = (array[apart].astype(np.int64) for array in (truth["labels"], labels))
         margin = enlarged_at(logits, apart, one, labels.shape) - enlarged_at(logits, apart, other, labels.shape)
     ties[apart] = np.abs(margin) <= NEAR_TIE * float(np.abs(logits).max())
     return ties
-
-
-def threshold_logit(spec: ModelSpec) -> float:
-    """The logit above which a network with one channel says class 1: that of the spec's probability, 0 for 0.5."""
-    probability = getattr(spec, "threshold", None)
-    return 0.0 if probability is None else math.log(probability / (1 - probability))
 
 
 def enlarged_at(logits: Array, at: tuple[Array, ...], channels: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:

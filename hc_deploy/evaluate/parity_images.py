@@ -10,7 +10,6 @@ from hc_deploy.normalise import normalise
 from hc_deploy.spec import ModelSpec
 
 IMAGES = 3
-DYNAMIC_SIZE = (512, 1024)
 OFFSET = (33, 61)
 """A dynamic model is checked at its nominal size, and at one that is smaller by this: odd, no multiple of 32."""
 

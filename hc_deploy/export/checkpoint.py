@@ -21,7 +21,7 @@ from hc_deploy.export.pickled import Refused
 from hc_deploy.export.pickles import read_pickle
 from hc_deploy.export.states import find_state, ignored, match_names, require_finite
 from hc_deploy.files import require_file, write_bytes
-from hc_deploy.shown import quoted
+from hc_deploy.shown import listed, quoted
 from hc_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -158,7 +158,7 @@ def read_shards(path: Path) -> Checkpoint:
         state |= {key: tensor for key, tensor in shard.state.items() if weights.get(key) == name}
     lost = sorted(set(weights) - set(state))
     if lost:
-        raise DeployError(f"{path}: its files lack {_shorten(lost)}", expected="all tensors that the index names")
+        raise DeployError(f"{path}: its files lack {listed(lost)}", expected="all tensors that the index names")
     return Checkpoint(path, info, state, (f"{len(files)} shards",))
 
 
@@ -243,7 +243,7 @@ def load_state(module: nn.Module, checkpoint: Checkpoint, *, arch: str, ignore_k
     ]
     if any(entries for _, entries in misfits):
         lines = [f"{checkpoint.path} does not fit {arch}; nothing was loaded"]
-        lines += [f"  {title} ({len(entries)}): {_shorten(entries)}" for title, entries in misfits if entries]
+        lines += [f"  {title} ({len(entries)}): {listed(entries)}" for title, entries in misfits if entries]
         said = checkpoint.info.arch
         if said is not None and said != arch:
             lines[0] += f" (it says that it is of {said})"
@@ -254,7 +254,7 @@ def load_state(module: nn.Module, checkpoint: Checkpoint, *, arch: str, ignore_k
     fitting = {name: tensor for name, tensor in state.items() if name in own}
     require_finite(fitting, source=str(checkpoint.path))
     module.load_state_dict(fitting, strict=False)
-    return [names.note] * bool(names.note) + ([f"ignored: {_shorten(left_out)}"] if left_out else [])
+    return [names.note] * bool(names.note) + ([f"ignored: {listed(left_out)}"] if left_out else [])
 
 
 def _misshaped(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:
@@ -267,8 +267,3 @@ def _misshaped(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> 
         elif wanted.is_floating_point() and not given.is_floating_point():
             lines.append(f"{name} {str(given.dtype).removeprefix('torch.')}, expected floats")
     return lines
-
-
-def _shorten(entries: list[str], most: int = 12) -> str:
-    shown = ", ".join(entries[:most])
-    return shown if len(entries) <= most else f"{shown}, and {len(entries) - most} more"

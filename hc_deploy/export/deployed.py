@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -91,8 +90,7 @@ def deployed_labels(logits: torch.Tensor, spec: ModelSpec, size: torch.Tensor | 
     Where the network gives one channel, the second class is where its logit is above the threshold's.
     """
     if spec.threshold is not None:
-        least = math.log(spec.threshold / (1 - spec.threshold))
-        logits = torch.cat([torch.full_like(logits, least), logits], dim=1)
+        logits = torch.cat([torch.full_like(logits, spec.threshold_logit), logits], dim=1)
     labels = hc_argmax_like(logits, size) if isinstance(size, torch.Tensor) else hc_argmax(logits, size)
     return labels.to(getattr(torch, spec.label_type))
 

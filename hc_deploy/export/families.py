@@ -73,12 +73,17 @@ def recognise(names: Collection[str]) -> Recognised | None:
     return _recognise(unwrapped(names).values())
 
 
+def without_wrappers(name: str) -> str:
+    """A parameter's name without the parts of `WRAPPERS`."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
 def unwrapped(names: Collection[str]) -> dict[str, str]:
     """Each name without what wrappers put around the network's: `module.`, `_orig_mod.`, `model.`, any prefix.
 
     The prefix is the shortest under which a family is recognised; names outside it stay as they are.
     """
-    plain = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in names}
+    plain = {name: without_wrappers(name) for name in names}
     prefix = ""
     for _ in range(DEEPEST_PREFIX):
         inside = {name: part.removeprefix(prefix) for name, part in plain.items() if part.startswith(prefix)}

@@ -20,7 +20,7 @@ import onnx.inliner
 import onnx.parser
 from google.protobuf.message import DecodeError
 
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, first_line
 from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp, argmax
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
@@ -40,7 +40,7 @@ def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
         ) from None
     except (onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:  # weights in other files
         raise DeployError(
-            f"{path} cannot be read with its weights: {str(error).splitlines()[0][:300]}",
+            f"{path} cannot be read with its weights: {first_line(error)}",
             expected="the model and the files that it has weights in, in one folder",
             mend="copy all of them, or export it again",
         ) from None

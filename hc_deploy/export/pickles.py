@@ -17,13 +17,13 @@ from typing import IO, Any, ClassVar
 
 import torch
 
+from hc_deploy.errors import first_line
 from hc_deploy.export.pickled import KNOWN, Placeholder, Refused, Storage, StorageType
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """First number of a stream that torch wrote before 1.6."""
 UNFOLDED = 1 << 20
 """Bytes by which the entries of a zip file may be larger than the file: torch never compresses them."""
-LEAST_ENTRY = 2
 MOST_NESTED = 8
 
 
@@ -43,7 +43,7 @@ def read_pickle(path: Path) -> Any:
         raise
     except Exception as error:  # on bytes that are no pickle, an unpickler fails in any way there is
         known = isinstance(error, KeyError | IndexError | AttributeError | TypeError)
-        reason = "its bytes are no pickle" if known else (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = "its bytes are no pickle" if known else first_line(error)
         raise Refused(f"it is not a whole checkpoint ({reason})") from None
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.export.families import WRAPPERS
+from hc_deploy.export.families import WRAPPERS, without_wrappers
 from hc_deploy.export.pickled import Placeholder, as_tensor
+from hc_deploy.shown import listed
 
 State = dict[str, torch.Tensor]
 PREFERRED = (
@@ -127,8 +128,8 @@ def match_names(given: Collection[str], wanted: Collection[str]) -> Names:
 
     The prefix is the one under which most of the network's names are; none, where they are at the top.
     """
-    plain = {name: _unwrapped(name, set(wanted)) for name in given}
     targets = set(wanted)
+    plain = {name: name if name in targets else without_wrappers(name) or name for name in given}
     counts = Counter({"": sum(name in targets for name in plain.values())})
     for name in plain.values():
         parts = name.split(".")
@@ -145,13 +146,6 @@ def match_names(given: Collection[str], wanted: Collection[str]) -> Names:
     said = [f"'{prefix}'" if prefix else "", *(f"'{part}.'" for part in wrappers if f"{part}." not in prefix)]
     what = " and ".join(part for part in said if part)
     return Names(renamed, f"{what} stripped from {stripped} of {len(renamed)} names" if stripped else "")
-
-
-def _unwrapped(name: str, wanted: set[str]) -> str:
-    if name in wanted:
-        return name
-    parts = name.split(".")
-    return ".".join(part for part in parts if part not in WRAPPERS) or name
 
 
 def ignored(unexpected: Collection[str], patterns: Collection[str]) -> list[str]:
@@ -195,9 +189,7 @@ def require_finite(state: Mapping[str, torch.Tensor], *, source: str) -> None:
 
 
 def _listed(names: Collection[str]) -> str:
-    shown = [name if name else "(the top)" for name in sorted(names)]
-    more = f", and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-    return ", ".join(shown[:MOST_SHOWN]) + more
+    return listed([name if name else "(the top)" for name in sorted(names)], MOST_SHOWN)
 
 
 def _kind(content: object) -> str:

@@ -7,15 +7,13 @@ class order in the graph shows, which a comparison of the deployed module with i
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hc_deploy.errors import DeployError
-from hc_deploy.export.deployed import superpixel_ids
+from hc_deploy.errors import DeployError, first_line
+from hc_deploy.export.deployed import OUTPUT_STRIDE, superpixel_ids
 from hc_deploy.export.networks import CLUSTERS, logits_of
 from hc_deploy.export.verify import has_logits
 from hc_deploy.normalise import normalise
@@ -34,9 +32,8 @@ class Untouched(SessionBase):
         try:
             return self._run(images)
         except Exception as error:  # a user's network may raise anything
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DeployError(
-                f"{self.spec.arch} fails in torch on images {list(images.shape)}: {reason}"[:300],
+                f"{self.spec.arch} fails in torch on images {list(images.shape)}: {first_line(error)}"[:300],
                 expected="logits of an image of this size",
             ) from error
 
@@ -51,14 +48,12 @@ class Untouched(SessionBase):
         outputs: Outputs = {}
         if "superpixels" in self.spec.outputs:
             logits, clusters = getattr(self._net, CLUSTERS)(x)
-            outputs["superpixels"] = superpixel_ids(clusters, x, stride=32 >> self.spec.level).numpy()
+            outputs["superpixels"] = superpixel_ids(clusters, x, stride=OUTPUT_STRIDE >> self.spec.level).numpy()
         else:
             logits = logits_of(self._net(x))
         if not has_logits(self.spec):
             return outputs
         enlarged = F.interpolate(logits.float(), size=x.shape[2:], mode="bilinear", align_corners=False)
-        if self.spec.threshold is None:
-            labels = enlarged.argmax(1)
-        else:
-            labels = (enlarged > math.log(self.spec.threshold / (1 - self.spec.threshold)))[:, 0]
+        binary = self.spec.threshold is not None
+        labels = (enlarged > self.spec.threshold_logit)[:, 0] if binary else enlarged.argmax(1)
         return {**outputs, "logits": logits.numpy(), "labels": labels.numpy().astype(self.spec.label_type)}

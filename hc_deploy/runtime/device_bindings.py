@@ -75,9 +75,7 @@ class BindingsDevice:
         memory: Any = (ctypes.c_uint8 * size).from_address(address)
         # The array's views keep `memory` alive; with the last of them it goes back. A process that ends frees all.
         weakref.finalize(memory, self._free_pinned, address).atexit = False
-        return (
-            np.frombuffer(memory, dtype=np.uint8, count=int(np.prod(shape)) * dtype.itemsize).view(dtype).reshape(shape)
-        )
+        return np.frombuffer(memory, dtype=np.uint8, count=size).view(dtype).reshape(shape)
 
     def upload(self, target: DeviceMemory, source: Array) -> None:
         self._call(self._cuda.cuMemcpyHtoDAsync, int(target), source.ctypes.data, source.nbytes, self._stream)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.limits import MOST_BATCH, require_image_memory, why_too_large
-from hc_deploy.spec import ModelSpec
+from hc_deploy.limits import require_image_memory, why_too_large
+from hc_deploy.spec import EXPORT, ModelSpec
 
 INTEGERS = ("uint8", "uint16", "int32", "int64")
 TYPES = {"labels": INTEGERS, "superpixels": ("int32",), "depth": ("float32",), "logits": ("float32",)}
 RANKS = {"labels": 3, "superpixels": 3, "depth": 3, "logits": 4}
-EXPORT = "export the model again: python export.py CHECKPOINT -o DIR"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _check_output(spec: ModelSpec, tensor: Tensor, source: str) -> None:
     types = TYPES[tensor.name]
     if tensor.dtype not in types:
         raise _lie(source, "output", [tensor], f"{tensor.name} of type {' or '.join(types)}")
-    if tensor.name == "labels" and tensor.dtype == "uint8" and len(spec.classes) > 256:
+    if tensor.name == "labels" and tensor.dtype == "uint8" != spec.label_type:
         raise _lie(source, "output", [tensor], f"ids of the {len(spec.classes)} classes, beyond uint8")
     if tensor.sides is None:
         return
@@ -88,9 +87,7 @@ def _right_channels(channels: int | None, classes: int) -> bool:
 
 def _check_size(spec: ModelSpec, source: str) -> None:
     height, width, batch = spec.height or 1, spec.width or 1, spec.batch or 1
-    reason = why_too_large(height, width)
-    if batch > MOST_BATCH:
-        reason = f"a batch of {batch}; the limit is {MOST_BATCH}"
+    reason = why_too_large(height, width, batch)
     if reason:
         raise DeployError(f"{source}: its metadata says {reason}", expected="a size within the limits", mend=EXPORT)
     try:

@@ -18,7 +18,7 @@ from typing import Any
 
 from hc_deploy import install
 from hc_deploy.digest import require_sha256
-from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
+from hc_deploy.errors import DeployError, MissingDependencyError, UsageError, first_line
 from hc_deploy.files import require_file
 from hc_deploy.limits import out_of_memory
 from hc_deploy.names import openable
@@ -134,8 +134,8 @@ class OnnxRuntimeSession(SessionBase):
             self._input = self._values.ortvalue_from_numpy(images, self._device, 0)
 
     def _failed(self, doing: str, error: Exception) -> DeployError:
-        what, said = f"{self.name} failed on {self.provider} while {doing}", _first_line(error)
-        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        what, said = f"{self.name} failed on {self.provider} while {doing}", first_line(error)
+        if _is_out_of_memory(error):
             return out_of_memory(what, said)
         return DeployError(
             f"{what}: {said}",
@@ -179,14 +179,14 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None, data: bytes 
     except DeployError:
         raise
     except Exception as error:  # the classes of onnxruntime share no base but Exception
-        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
-            raise out_of_memory(f"{path} cannot be opened", _first_line(error)) from None
+        if _is_out_of_memory(error):
+            raise out_of_memory(f"{path} cannot be opened", first_line(error)) from None
         if isinstance(error, RuntimeError | ValueError) and provider != "cpu":  # a bad model raises other classes
             raise MissingDependencyError(
-                f"{wanted} does not start: {_first_line(error)}", expected=f"{wanted} to load", mend="hc-deploy doctor"
+                f"{wanted} does not start: {first_line(error)}", expected=f"{wanted} to load", mend="hc-deploy doctor"
             ) from None
         raise DeployError(
-            f"{path} cannot be opened by ONNX Runtime: {_first_line(error)}",
+            f"{path} cannot be opened by ONNX Runtime: {first_line(error)}",
             expected=f"a whole model.onnx that {wanted} takes",
             mend="export it again: python export.py CHECKPOINT -o DIR",
         ) from None
@@ -264,5 +264,5 @@ def _tensors(arguments: Sequence[Any]) -> list[Tensor]:
     return found
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hc_deploy.errors import DeployError
+from hc_deploy.errors import DeployError, first_line
 from hc_deploy.limits import out_of_memory
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
@@ -44,7 +44,7 @@ class TorchSession(SessionBase):
         except RuntimeError as error:
             if not re.search(r"not enough memory|can't allocate memory|out of memory", str(error)):
                 raise
-            raise out_of_memory(f"{self.name} failed on {self.provider}", str(error).splitlines()[0][:300]) from None
+            raise out_of_memory(f"{self.name} failed on {self.provider}", first_line(error)) from None
 
     def fetch(self) -> Outputs:
         arrays: list[np.ndarray] = [tensor.cpu().numpy() for tensor in self._outputs]

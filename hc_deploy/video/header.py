@@ -16,11 +16,11 @@ JPEG_SCAN = 0xDA
 PNM = re.compile(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+([0-9]+)(?:\s|#[^\n\r]*[\n\r])+([0-9]+)\s")
 LONGEST_NUMBER = 10
 MOST_SEGMENTS = 100_000
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 TIFF_WIDTHS, TIFF_HEIGHTS = (256, 322), (257, 323)
 """Tags of the image's and of its tiles' width and length: a decoder reserves memory for either."""
-TIFF_TYPES = {3: 2, 4: 4, 16: 8}
-"""SHORT, LONG and LONG8: their bytes."""
+TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
+"""SHORT, LONG and LONG8, as struct calls them."""
 MOST_TAGS = 4096
 
 
@@ -37,9 +37,9 @@ def claimed_size(data: bytes) -> Size | None:
 
 def chunks_too_long(data: bytes) -> bool:
     """Whether a chunk of the PNG file `data` says to be longer than what is left: a decoder reserves memory for it."""
-    if not data.startswith(PNG):
+    if not data.startswith(PNG_START):
         return False
-    at = len(PNG)
+    at = len(PNG_START)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if length > len(data) - at - 8:
@@ -135,12 +135,12 @@ def _tiff_tags(data: bytes) -> Iterator[tuple[int, int]]:
         tag, kind = struct.unpack_from(order + "HH", data, entry)
         if kind in TIFF_TYPES:
             value = entry + (12 if big else 8)
-            yield tag, struct.unpack_from(order + {2: "H", 4: "I", 8: "Q"}[TIFF_TYPES[kind]], data, value)[0]
+            yield tag, struct.unpack_from(order + TIFF_TYPES[kind], data, value)[0]
 
 
 READERS: dict[bytes, Callable[[bytes], Size | None]] = {
-    b"\x89PNG\r\n\x1a\n": _png,
-    b"\xff\xd8\xff": _jpeg,
+    PNG_START: _png,
+    JPEG_START: _jpeg,
     b"RIFF": _webp,
     b"BM": _bmp,
     b"P": _pnm,

@@ -13,16 +13,15 @@ from hc_deploy.files import require_file, write_bytes
 from hc_deploy.limits import require_memory, why_too_large
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
-from hc_deploy.video.header import chunks_too_long, claimed_size
+from hc_deploy.video.header import JPEG_START, PNG_START, chunks_too_long, claimed_size
 from hc_deploy.video.quiet import quiet_stderr
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 WHAT = f"an image ({', '.join(IMAGE_SUFFIXES)})"
 MOST_FILE_BYTES = 2_000_000_000
 
-JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"
-JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+JPEG_END = 0xD9
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # neither a stuffed 0xff, nor fill, nor a restart
 
 

@@ -1,7 +1,5 @@
 """Metrics against counts by hand and against scikit-learn-like definitions written as loops."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from hc_deploy.evaluate.fidelity import (
     same_depths,
 )
 from hc_deploy.evaluate.metrics import ConfusionMatrix
-from hc_deploy.evaluate.near_ties import enlarged_at, near_ties, threshold_logit
+from hc_deploy.evaluate.near_ties import enlarged_at, near_ties
 from hc_deploy.spec import ModelSpec
 
 
@@ -139,8 +137,8 @@ def test_fidelity_with_one_logit_and_near_ties():
 
 @pytest.mark.parametrize("probability", [None, 0.5, 0.3, 0.9])
 def test_the_threshold_of_one_logit_is_a_probability(probability):
-    spec = SimpleNamespace() if probability is None else SimpleNamespace(threshold=probability)
-    assert 1 / (1 + np.exp(-threshold_logit(spec))) == pytest.approx(probability or 0.5)
+    spec = ModelSpec("fcn", ("a", "b"), ((0, 0, 0),) * 2, threshold=probability)
+    assert 1 / (1 + np.exp(-spec.threshold_logit)) == pytest.approx(probability or 0.5)
 
 
 def test_near_ties_of_several_classes_are_between_the_two_labels():

@@ -18,19 +18,12 @@ CODE = """
 import json, sys
 from pathlib import Path
 import torch
-from benchmarks.kernels.cases import few_cases
-from benchmarks.kernels.check import check, poisoned
+from benchmarks.kernels.measure import Findings, check_plugin
 from benchmarks.kernels.plugin import PluginFiles, PluginRoad
-road = PluginRoad(PluginFiles(*map(Path, sys.argv[1:])))
-wrong = []
-for case in (cases := few_cases()):
-    inputs = case.inputs(torch.device("cpu"))
-    with poisoned():
-        out = road.run(case, inputs)
-    outcome = check(case, out, inputs)
-    if not outcome.passed:
-        wrong.append([case.name, outcome.error])
-print(json.dumps([len(cases), wrong]))
+found = Findings()
+check_plugin(PluginRoad(PluginFiles(*map(Path, sys.argv[1:]))), torch.device("cpu"), found)
+wrong = [[one.name, one.error] for one in found.checks if not one.passed]
+print(json.dumps([len(found.checks), wrong]))
 """
 
 

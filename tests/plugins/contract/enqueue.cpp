@@ -1,5 +1,5 @@
 // enqueue: a plugin made and run as TensorRT's runtime does it, through the plugin registry of a real TensorRT, for
-// callers of Python (tests/plugins/runtime_road.py). Pointers are of the device that the plugin's kernels run on.
+// callers of Python (benchmarks/kernels/plugin.py). Pointers are of the device that the plugin's kernels run on.
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
 
