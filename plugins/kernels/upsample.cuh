@@ -9,13 +9,18 @@
 
 namespace hc {
 
+// The image's own addresses are reckoned where they are needed: kept over the assignment, they cost it registers.
 template <typename T, int FixedK, bool Paired, int Groups>
-__device__ void upsample_image(const T* coarse, const T* features, const T* seeds, int C, int K, const Cell& cell,
-                               const ClusterOptions& options, Shared<Groups>& shared, Turn& turn, T* decoded) {
+__device__ void upsample_image(const T* coarse, const T* features, const T* seeds, int b, int C, int K,
+                               const Cell& cell, const ClusterOptions& options, Shared<Groups>& shared, Turn& turn,
+                               T* decoded) {
     float weight[kPixels][kCandidates];
-    assign_cell<T, FixedK, Paired, Groups>(features, seeds, K, cell, options, shared, turn, weight);
+    assign_cell<T, FixedK, Paired, Groups>(features + b * (K * cell.fine_plane()),
+                                           seeds + b * (K * cell.coarse_plane()), K, cell, options, shared, turn,
+                                           weight);
     if constexpr (Groups > 1) share_weights<Groups>(weight, cell, shared);
-    decode_cell<T, Paired, Groups>(coarse, C, cell, shared, turn, weight, decoded);
+    decode_cell<T, Paired, Groups>(coarse + b * (C * cell.coarse_plane()), C, cell, shared, turn, weight,
+                                   decoded + b * (C * cell.fine_plane()));
 }
 
 // grid (ceil(w/32), ceil(h/4), min(B,65535)), block Groups*kThreads
@@ -27,14 +32,12 @@ __device__ void upsample(const T* coarse, const T* features, const T* seeds, int
     Turn turn;
     const bool pairs = paired<T>(features, W) && paired<T>(decoded, W);
     for (int b = blockIdx.z; b < B; b += gridDim.z) {
-        const T* values = coarse + b * (C * cell.coarse_plane());
-        const T* fine = features + b * (K * cell.fine_plane());
-        const T* centres = seeds + b * (K * cell.coarse_plane());
-        T* out = decoded + b * (C * cell.fine_plane());
         if (pairs)
-            upsample_image<T, FixedK, true, Groups>(values, fine, centres, C, K, cell, options, shared, turn, out);
+            upsample_image<T, FixedK, true, Groups>(coarse, features, seeds, b, C, K, cell, options, shared, turn,
+                                                    decoded);
         else
-            upsample_image<T, FixedK, false, Groups>(values, fine, centres, C, K, cell, options, shared, turn, out);
+            upsample_image<T, FixedK, false, Groups>(coarse, features, seeds, b, C, K, cell, options, shared, turn,
+                                                     decoded);
     }
 }
 
