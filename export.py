@@ -348,17 +348,20 @@ def _network(
 def _export(
     net: nn.Module, spec: ModelSpec, path: Path, size: tuple[int, int], notes: tuple[str, ...]
 ) -> ExportedModel:
-    from hc_deploy.export.onnx import export_onnx, save_onnx
+    from hc_deploy.export.model_file import drop_weights, on_trial, weight_files
+    from hc_deploy.export.onnx import export_onnx
     from hc_deploy.files import atomic_path
 
     start = time.monotonic()
+    replaced = weight_files(path)
     with atomic_path(path) as temporary:
         # A network of the registry takes any size, and a small one is traced faster.
         model = export_onnx(net, spec, example=size) if ":" in spec.arch else export_onnx(net, spec)
-        save_onnx(model, temporary)
-        exported = time.monotonic()
-        fidelity = _verify(net, model, temporary, size)
-        verified = time.monotonic()
+        with on_trial(model.proto, temporary):
+            exported = time.monotonic()
+            fidelity = _verify(net, model, temporary, size)
+            verified = time.monotonic()
+    drop_weights(replaced)
     _summary(model, path, fidelity, (exported - start, verified - exported), notes)
     return model
 
@@ -472,11 +475,14 @@ def _summary(
 ) -> None:
     from collections import Counter
 
+    from hc_deploy.export.model_file import weight_files
+
     spec = model.spec
     custom = Counter(node.op_type for node in model.proto.graph.node if node.domain)
     shown = ", ".join(f"{count} {name}" for name, count in sorted(custom.items())) or "none"
     dims = [str(size) if size else "any" for size in (spec.batch, spec.height, spec.width)]
-    print_line(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    for file in (path, *weight_files(path)):
+        print_line(f"{file}  {file.stat().st_size / 1e6:.1f} MB" + (", which belongs to it" if file != path else ""))
     classes = f", {len(spec.classes)} classes" if spec.classes else ""
     print_line(f"  network   {spec.arch}: {spec.task}{classes}, level {spec.level}")
     print_line(f"  input     {spec.input}, batch {dims[0]}, {dims[1]} x {dims[2]}; outputs {', '.join(spec.outputs)}")

@@ -8,6 +8,7 @@ from hc_deploy import install
 from hc_deploy.digest import file_sha256
 from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
+from hc_deploy.external_data import files_beside, require_external_data
 from hc_deploy.files import require_file
 from hc_deploy.shown import quoted
 
@@ -45,7 +46,11 @@ def describe(path: Path) -> Lines:
             expected="the export extra",
             mend=install.EXPORT,
         ) from None
-    return lines + (describe_onnx(path) if path.suffix == ".onnx" else describe_checkpoint(path))
+    if path.suffix != ".onnx":
+        return lines + describe_checkpoint(path)
+    require_external_data(path)
+    beside = [f"{file.name}, {file.stat().st_size / 1e6:.2f} MB" for file in files_beside(path)]
+    return lines + [("weights in", name) for name in beside] + describe_onnx(path)
 
 
 def _engine(path: Path) -> Lines:

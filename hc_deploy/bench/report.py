@@ -17,6 +17,7 @@ from typing import Any
 from hc_deploy.bench.environment import Environment
 from hc_deploy.digest import file_sha256
 from hc_deploy.errors import DeployError
+from hc_deploy.external_data import files_beside
 from hc_deploy.files import require_file, write_bytes
 from hc_deploy.ran import Runtime
 from hc_deploy.shown import visible
@@ -178,8 +179,10 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def describe_file(path: Path) -> ModelFile:
-    """Digest and size of a model file."""
-    return ModelFile(visible(str(path)), file_sha256(path), path.stat().st_size)
+    """Digest and size of a model file; its weights in other files count, of which it holds the checksums."""
+    others = files_beside(path) if path.suffix == ".onnx" else []
+    size = sum(file.stat().st_size for file in (path, *others))
+    return ModelFile(visible(str(path)), file_sha256(path), size)
 
 
 def _report(fields: Any) -> Report:

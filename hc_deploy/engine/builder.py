@@ -24,6 +24,7 @@ from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.files import write_bytes, write_error
 from hc_deploy.gpu import read_gpu
+from hc_deploy.temporary import temporary_folder
 
 EVENTS_PER_SECOND = 20
 
@@ -70,15 +71,20 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     flavours.require_builder_device(options.flavour)
     logger = flavours.error_logger(trt, lambda message: events.emit("log", text=message))
     events.emit("stage", name="precision")
-    data = _typed_model(Path(request["onnx"]), options, events)
+    from hc_deploy.export.model_file import write_model
+
+    model = _typed_model(Path(request["onnx"]), options, events)
     if request["typed_model"] is not None:
-        _write(Path(request["typed_model"]), data)
+        write_model(model, Path(request["typed_model"]))
     events.emit("stage", name="parse")
     builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(data):
-        raise _refusal(parser, options)
+    with temporary_folder() as folder:  # a file, for one of more than 2 GiB points to its weights
+        write_model(model, folder / "typed.onnx")
+        if not parser.parse_from_file(str(folder / "typed.onnx")):
+            raise _refusal(parser, options)
+    del model
     found = layers(trt, network)
     events.emit("layers", **found)
     config = configure(trt, builder, network, options, has_plugins=bool(found["plugins"]), shapes=request["shapes"])
@@ -127,15 +133,15 @@ def _load(options: BuildOptions) -> Any:
     return trt
 
 
-def _typed_model(path: Path, options: BuildOptions, events: Events) -> bytes:
+def _typed_model(path: Path, options: BuildOptions, events: Events) -> Any:
     """The model as TensorRT gets it: its precision in the graph, its custom ops for the plugin or as their bodies."""
-    from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators, read_model
+    from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
+    from hc_deploy.export.model_file import read_model
     from hc_deploy.export.precision import expected_types, with_precision
 
     model = with_precision(read_model(path), options.precision, keep_fp32=options.keep_fp32)
     events.emit("expected", types=expected_types(model))
-    result = as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)
-    return result.SerializeToString()
+    return as_standard_operators(model) if options.plugin == "none" else as_plugin_nodes(model)
 
 
 def _network_flags(trt: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy import install
-from hc_deploy.errors import MissingDependencyError
+from hc_deploy.errors import DeployError, MissingDependencyError
 
 PROVIDER_DOMAIN = "trt.plugins"
 
@@ -18,10 +18,12 @@ def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes,
     The provider registers every plugin of TensorRT's registry as an operator of that domain, under the plugin's name.
 
     Raises:
-        DeployError: the file is not a whole ONNX model. MissingDependencyError: the onnx package is not installed.
+        DeployError: the file is not a whole ONNX model, or has more than 2 GiB of weights.
+        MissingDependencyError: the onnx package is not installed.
     """
     try:
-        from hc_deploy.export.functions import as_plugin_nodes, read_model
+        from hc_deploy.export.functions import as_plugin_nodes
+        from hc_deploy.export.model_file import is_large, read_model
         from hc_deploy.ops.onnx_op import DOMAIN
     except ImportError as error:
         raise MissingDependencyError(
@@ -30,6 +32,12 @@ def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes,
             mend=install.EXPORT,
         ) from None
     model = as_plugin_nodes(read_model(path, data))
+    if is_large(model):
+        raise DeployError(
+            f"{path} has more weights than one ONNX file holds",
+            expected="less than 2 GiB, for --provider tensorrt",
+            mend="build an engine: python export.py CHECKPOINT --engine tensorrt, or --provider cuda",
+        )
     custom = [node for node in model.graph.node if node.domain == DOMAIN]
     for node in custom:
         node.domain = PROVIDER_DOMAIN

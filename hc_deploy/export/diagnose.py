@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import fx
 
+from hc_deploy.export.model_file import structure
 from hc_deploy.export.onnx import ExportedModel
 
 TOLERANCE = 1e-3
@@ -32,7 +33,7 @@ def expose_values(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     """A copy of the model whose graph outputs are also `names` (those it has not yet)."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(proto)
-    typed = {value.name: value for value in onnx.shape_inference.infer_shapes(proto).graph.value_info}
+    typed = {value.name: value for value in onnx.shape_inference.infer_shapes(structure(proto)).graph.value_info}
     present = {output.name for output in exposed.graph.output}
     for name in names:
         if name not in present and name in typed:

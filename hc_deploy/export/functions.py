@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -18,9 +17,8 @@ import onnx.defs
 import onnx.helper
 import onnx.inliner
 import onnx.parser
-from google.protobuf.message import DecodeError
 
-from hc_deploy.errors import DeployError, first_line
+from hc_deploy.export.model_file import check_model, structure, with_weights
 from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp, argmax
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
@@ -28,22 +26,6 @@ FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 IR_VERSION = 10
 LIKE_TYPES = [*FLOAT_TYPES, "tensor(uint8)"]
 OPS = {op.name: op for op in ONNX_OPS}
-
-
-def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
-    """The model in a file, or in its bytes; DeployError where that is no whole model or lacks a file of weights."""
-    try:
-        return onnx.load(str(path)) if data is None else onnx.load_model_from_string(data)
-    except DecodeError:
-        raise DeployError(
-            f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
-        ) from None
-    except (onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:  # weights in other files
-        raise DeployError(
-            f"{path} cannot be read with its weights: {first_line(error)}",
-            expected="the model and the files that it has weights in, in one folder",
-            mend="copy all of them, or export it again",
-        ) from None
 
 
 def register_schemas() -> None:
@@ -132,14 +114,12 @@ def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def as_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy for TensorRT with every custom op replaced by its body."""
-    bodies = onnx.ModelProto()
-    bodies.CopyFrom(model)
+    bodies = structure(model)
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     for function in bodies.functions:
         if function.name == argmax.CHANNELS_FIRST.name:
             function.CopyFrom(function_proto(argmax.CHANNELS_FIRST, ClusterOptions(), opset=opset))
-    result: onnx.ModelProto = onnx.inliner.inline_local_functions(bodies)
-    return result
+    return with_weights(onnx.inliner.inline_local_functions(bodies), model)
 
 
 def single_op_model(
@@ -167,5 +147,5 @@ def single_op_model(
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     add_function_bodies(model)
-    onnx.checker.check_model(model, full_check=True)
+    check_model(model)
     return model

@@ -21,6 +21,7 @@ from hc_deploy.evaluate.fidelity import NearTies
 from hc_deploy.export.deployed import OUTPUT_STRIDE
 from hc_deploy.export.diagnose import expose_values
 from hc_deploy.export.functions import op_name
+from hc_deploy.export.model_file import write_model
 from hc_deploy.ops.assign import NORM_FLOOR
 from hc_deploy.ops.onnx_op import DOMAIN
 from hc_deploy.runtime.session import Array, Session
@@ -57,7 +58,7 @@ def near_ties(
     names = [name for choice in choices for name in (choice.features, choice.seeds)]
     with temporary_folder() as folder:
         path = folder / "clusters.onnx"
-        onnx.save(expose_values(model, names), path)
+        write_model(expose_values(model, names), path)
         with open_session(path) as session:
 
             def reachable(image: Array, truth: Array, given: Array, tolerance: float) -> NDArray[np.bool_]:

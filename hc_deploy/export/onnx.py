@@ -1,4 +1,4 @@
-"""Module -> model.onnx: custom ops as nodes with function bodies, the ModelSpec in the metadata, one file."""
+"""Module -> model.onnx: custom ops as nodes with function bodies, the ModelSpec in the metadata, in one file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from hc_deploy.errors import DeployError
 from hc_deploy.export.adaptive import adaptive_average
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.functions import add_function_bodies, register_schemas
-from hc_deploy.files import write_bytes
+from hc_deploy.export.model_file import check_model, structure, write_model
 from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
-LARGEST = 2**31 - 2**20
-"""Bytes of weights; the rest of a file is little."""
 EXAMPLE_BATCH, EXAMPLE_SIZE = 2, (70, 102)
 """Traced for dynamic models: neither 0 nor 1, and not alike, so that no dimension is taken for another."""
 
@@ -53,7 +51,6 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
         DeployError: torch cannot trace or translate the network, the result is not valid ONNX, or a dimension that
             should be dynamic is not.
     """
-    _require_one_file(net, spec)
     deployed = DeployedNet(net, spec)
     register_schemas()
     try:
@@ -84,17 +81,9 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
     return ExportedModel(proto, program.exported_program, spec)
 
 
-def _require_one_file(net: nn.Module, spec: ModelSpec) -> None:
-    size = sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())
-    if size >= LARGEST:
-        raise DeployError(
-            f"{spec.arch} has {size / 2**30:.2f} GiB of weights", expected="less than 2 GiB, where one ONNX file ends"
-        )
-
-
-def save_onnx(model: ExportedModel, path: Path) -> None:
-    """Write the model as one file, atomically. ONNX (protobuf) files end at 2 GiB."""
-    write_bytes(path, model.proto.SerializeToString())
+def save_onnx(model: ExportedModel, path: Path) -> Path | None:
+    """Write the model, atomically; the file of its weights where this call made one beside it (`write_model`)."""
+    return write_model(model.proto, path)
 
 
 def _require_dynamic(proto: onnx.ModelProto, spec: ModelSpec) -> None:
@@ -186,8 +175,8 @@ def _tidy(proto: onnx.ModelProto, spec: ModelSpec) -> None:
 
 def _check(proto: onnx.ModelProto, spec: ModelSpec) -> None:
     try:
-        onnx.checker.check_model(proto, full_check=True)
-        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+        check_model(proto)
+        onnx.shape_inference.infer_shapes(structure(proto), check_type=True, strict_mode=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise DeployError(f"{spec.arch} became an invalid ONNX model: {error}", expected="a valid graph") from None
 

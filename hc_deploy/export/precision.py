@@ -30,6 +30,7 @@ import onnx.shape_inference
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export import precision_rules as rules
 from hc_deploy.export.functions import add_function_bodies, register_schemas
+from hc_deploy.export.model_file import check_model
 from hc_deploy.export.precision_rules import FLOAT
 from hc_deploy.ops.onnx_op import DOMAIN
 from hc_deploy.spec import Precision
@@ -136,7 +137,7 @@ def _check_control_flow(model: onnx.ModelProto) -> None:
 
 def _check_types(model: onnx.ModelProto, precision: Precision) -> None:
     try:
-        onnx.checker.check_model(model, full_check=True)
+        check_model(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise DeployError(
             f"in {precision} the graph is not valid: {' '.join(str(error).split())}"[:1000],

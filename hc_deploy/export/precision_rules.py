@@ -13,6 +13,7 @@ import onnx.helper
 import onnx.shape_inference
 
 from hc_deploy.export.functions import OPS, op_name
+from hc_deploy.export.model_file import structure
 from hc_deploy.ops.onnx_op import DOMAIN
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -171,8 +172,7 @@ def _slice(
 
 def value_types(model: onnx.ModelProto) -> dict[str, int]:
     """Element type of each value of `model` that is known, with or without the bodies of the custom ops."""
-    described = onnx.ModelProto()
-    described.CopyFrom(model)
+    described = structure(model)
     told: dict[str, int] = {}
     while True:
         inferred = onnx.shape_inference.infer_shapes(described).graph

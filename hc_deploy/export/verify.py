@@ -15,6 +15,7 @@ import torch
 from hc_deploy.evaluate.fidelity import BOUNDS, Fidelity, measure_fidelity
 from hc_deploy.export.deployed import deployed_labels
 from hc_deploy.export.diagnose import expose_values, logits_value
+from hc_deploy.export.model_file import write_model
 from hc_deploy.export.near_ties import near_ties
 from hc_deploy.export.onnx import ExportedModel
 from hc_deploy.export.precision import with_precision
@@ -73,7 +74,7 @@ class OnnxUnderTest(SessionBase):
 
     def _open_proto(self, proto: onnx.ModelProto, name: str) -> Session:
         path = self._folder / f"{name}.onnx"
-        onnx.save(proto, path)
+        write_model(proto, path)
         return self._open(path)
 
 
@@ -96,7 +97,7 @@ def measure_precision(
     typed = replace(model, proto=with_precision(model.proto, precision, keep_fp32=keep_fp32))
     with temporary_folder() as folder:
         retyped = folder / f"{precision}.onnx"
-        onnx.save(typed.proto, retyped)
+        write_model(typed.proto, retyped)
         with (
             OnnxUnderTest(model, path, open_session) as reference,
             OnnxUnderTest(typed, retyped, open_session) as candidate,

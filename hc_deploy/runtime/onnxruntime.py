@@ -19,11 +19,11 @@ from typing import Any
 from hc_deploy import install
 from hc_deploy.digest import require_sha256
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError, first_line
+from hc_deploy.external_data import external_files, require_external_data
 from hc_deploy.files import require_file
 from hc_deploy.limits import out_of_memory
 from hc_deploy.names import openable
 from hc_deploy.ran import Runtime
-from hc_deploy.runtime.external_data import external_files, require_safe_external_data
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
@@ -77,7 +77,7 @@ class OnnxRuntimeSession(SessionBase):
         ort = import_onnxruntime()
         data = None if expect_sha256 is None else _expected_bytes(path, expect_sha256)
         if data is None:
-            require_safe_external_data(path)
+            require_external_data(path)
         self._session: Any = _open(ort, path, provider, threads, data)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
@@ -152,7 +152,7 @@ def _expected_bytes(path: Path, expected: str) -> bytes:
         raise DeployError(
             f"{path} has weights in other files, which its hash does not vouch for: {', '.join(others)[:200]}",
             expected="a model in one file",
-            mend="leave --expect-sha256 away, or export the model into one file",
+            mend="leave --expect-sha256 away, or use an engine, which is one file",
         )
     return data
 

@@ -14,8 +14,8 @@ from hc_deploy.describe import describe
 from hc_deploy.engine import sidecar as sidecar_module
 from hc_deploy.engine.provider_graph import for_tensorrt_provider
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.external_data import external_files
 from hc_deploy.runtime import open_session
-from hc_deploy.runtime.external_data import external_files
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.tensorrt import TensorRtSession
 from hc_deploy.spec import ModelSpec
@@ -246,7 +246,7 @@ def test_weights_with_a_wrong_place_in_their_file(folder, more):
 @pytest.mark.parametrize("location", ["w.bin", "sub/w.bin", "./w.bin"])
 def test_weights_beside_the_model_are_read(folder, location):
     path = external(folder / "a.onnx", location, length="1")
-    assert external_files(path.read_bytes(), source=path) == [location]
+    assert list(external_files(path.read_bytes(), source=path)) == [location]
     with open_session(path) as session:
         assert (session.run(np.zeros((1, 8, 8, 3), np.uint8))["labels"] == 7).all()
 
@@ -271,7 +271,7 @@ def test_external_data_is_found_wherever_a_tensor_may_stand():
     function.node.add(op_type="Constant").attribute.add(name="value", type=4).t.CopyFrom(tensor("in_a_function"))
     function.attribute_proto.add(name="default", type=4).t.CopyFrom(tensor("in_a_default"))
     model.training_info.add().initialization.initializer.append(tensor("in_training"))
-    found = external_files(model.SerializeToString(), source="m.onnx")
+    found = list(external_files(model.SerializeToString(), source="m.onnx"))
     assert found == sorted([
         "in_a_branch", "in_a_constant", "in_a_list", "in_the_graph", "in_values", "in_indices", "in_a_function",
         "in_a_default", "in_training",

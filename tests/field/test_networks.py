@@ -266,10 +266,3 @@ def test_a_dimension_that_is_fixed_is_named():
     with pytest.raises(DeployError, match="fixes height 64 and width 96|cannot be exported") as caught:
         dynamic(trained(Positions))
     assert "without --dynamic" in caught.value.mend
-
-
-def test_more_weights_than_a_file_holds_are_refused_before_the_export():
-    with torch.device("meta"):
-        net = torch.nn.Conv2d(24000, 24000, 1)
-    with pytest.raises(DeployError, match=r"2\.15 GiB of weights"):
-        export_onnx(net, sized(nets_spec()))

@@ -1,22 +1,25 @@
 """Which other files a model.onnx has its weights in, read from its bytes before a runtime sees them.
 
-ONNX Runtime checks such names only in newer versions, and waits for ever on a pipe. The file is a protobuf message; the
-few fields on the way to a tensor's `external_data` are followed, and all others are jumped over. That takes half a
-second for 3,000 nodes, so a file without the word that comes with every such name is not looked through. Standard
-library only.
+ONNX Runtime checks such names only in newer versions, waits for ever on a pipe, and compares no checksum. The file is
+a protobuf message; the few fields on the way to a tensor's `external_data` are followed, and all others are jumped
+over. That takes half a second for 3,000 nodes, so a file without the word that comes with every such name is not
+looked through. Standard library only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from hc_deploy.errors import DeployError
 
 Bytes = bytes | mmap.mmap
 EXTERNAL_DATA = 13
-LOCATION = b"location"
+LOCATION, CHECKSUM = b"location", b"checksum"
 CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -28,22 +31,23 @@ CHILDREN: dict[str, dict[int, str]] = {
     "tensor": {EXTERNAL_DATA: "entry"},
 }
 """Message -> number of a field -> message that it holds (onnx.proto, whose numbers never change)."""
+AGAIN = "copy all files of the model together, or export it again: python export.py CHECKPOINT -o DIR"
 DEEPEST = 100
 """Messages in each other: protobuf's own limit."""
 MOST_FIELDS = 4_000_000
 VARINT, FIXED64, MESSAGE, FIXED32 = 0, 1, 2, 5
 
 
-def require_safe_external_data(path: Path) -> None:
-    """Nothing where every file that `path` has weights in is an ordinary file in its folder or below.
+def require_external_data(path: Path) -> None:
+    """Nothing where every file that `path` has weights in is an ordinary file in its folder or below, as it was.
 
     Raises:
-        DeployError: one is missing, outside (also by a symbolic link) or no file; or `path` is no whole ONNX file.
+        DeployError: one is missing, outside (also by a symbolic link), no file, or not what its checksum says (SHA-1,
+            where the model holds one: `export.py` writes it); or `path` is no whole ONNX file.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        locations = external_files(data, source=path)
+    checksums = _files_of(path)
     folder = path.resolve().parent
-    for location in locations:
+    for location, checksum in checksums.items():
         try:
             target = (folder / location).resolve()
             inside, is_file = target.is_relative_to(folder), target.is_file()
@@ -54,45 +58,82 @@ def require_safe_external_data(path: Path) -> None:
             raise DeployError(
                 f"{path} has weights in {location[:200]!r}, which {why}",
                 expected="an ordinary file beside the model",
-                mend="copy all files of the model together, or export it again: python export.py CHECKPOINT -o DIR",
+                mend=AGAIN,
+            )
+        if checksum is not None and checksum != (found := _sha1(target)):
+            raise DeployError(
+                f"{path} has weights in {location[:200]!r}, which has SHA-1 {found[:12]}…",
+                expected=f"{checksum[:12]}…, as the model says: the file was cut short, changed or replaced",
+                mend=AGAIN,
             )
 
 
-def external_files(data: Bytes, *, source: Path) -> list[str]:
-    """The names in `data`, the bytes of a model.onnx, each once, sorted; DeployError where they are no ONNX model.
+def files_beside(path: Path) -> list[Path]:
+    """The other files that the model in `path` has weights in, as it names them; DeployError where it is no model."""
+    return [path.parent / location for location in _files_of(path)]
+
+
+def _files_of(path: Path) -> dict[str, str | None]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return external_files(data, source=path)
+
+
+def _sha1(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.sha1, usedforsecurity=False)).hexdigest()
+
+
+def external_files(data: Bytes, *, source: Path) -> dict[str, str | None]:
+    """The names in `data`, the bytes of a model.onnx, sorted, and the SHA-1 that it holds of each.
 
     Bytes that are no model and hold no name are left to the runtime to refuse.
+
+    Raises:
+        DeployError: no ONNX model, or one file with two checksums.
     """
     if data.find(LOCATION) < 0:
-        return []
+        return {}
+    found: dict[str, set[str]] = defaultdict(set)
     try:
-        found = {_location(data, start, end) for start, end in _entries(data)}
+        for entries in _tensors(data):
+            texts = dict(_pair(data, start, end) for start, end in entries)
+            if LOCATION in texts:
+                checksums = found[texts[LOCATION].decode("utf-8")]
+                checksums |= {texts[CHECKSUM].decode("ascii").lower()} if CHECKSUM in texts else set()
     except (ValueError, IndexError):
         raise DeployError(
             f"{source} is not a whole ONNX file",
             expected="the file as export.py wrote it",
             mend="copy it again, or export it again: python export.py CHECKPOINT -o DIR",
         ) from None
-    return sorted(location for location in found if location is not None)
+    for location, checksums in found.items():
+        if len(checksums) > 1:
+            raise DeployError(
+                f"{source} holds several checksums of {location[:200]!r}", expected="one a file", mend=AGAIN
+            )
+    return {location: next(iter(found[location]), None) for location in sorted(found)}
 
 
-def _entries(data: Bytes) -> Iterator[tuple[int, int]]:
-    """Where the key-value pairs of the tensors' `external_data` stand."""
+def _tensors(data: Bytes) -> Iterator[list[tuple[int, int]]]:
+    """Where the key-value pairs of each tensor's `external_data` stand."""
     left = MOST_FIELDS
     waiting = [("model", 0, len(data), 0)]
     while waiting:
         kind, start, end, depth = waiting.pop()
         if depth > DEEPEST:
             raise ValueError("nested too deeply")
+        entries = []
         for number, at, stop in _fields(data, start, end):
             left -= 1
             if left < 0:
                 raise ValueError("too many fields")
             child = CHILDREN[kind].get(number)
             if child == "entry":
-                yield at, stop
+                entries.append((at, stop))
             elif child is not None and stop > at:
                 waiting.append((child, at, stop, depth + 1))
+        if entries:
+            yield entries
 
 
 def _fields(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -132,7 +173,7 @@ def _varint(data: Bytes, at: int) -> tuple[int, int]:
             raise ValueError("a number of more than 64 bits")
 
 
-def _location(data: Bytes, start: int, end: int) -> str | None:
-    """The file's name, where the pair is that of `location`."""
+def _pair(data: Bytes, start: int, end: int) -> tuple[bytes, bytes]:
+    """Key and value."""
     texts = {number: data[at:stop] for number, at, stop in _fields(data, start, end)}
-    return texts.get(2, b"").decode("utf-8") if texts.get(1) == LOCATION else None
+    return texts.get(1, b""), texts.get(2, b"")
