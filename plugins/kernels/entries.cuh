@@ -10,7 +10,8 @@
 #define HC_FIXED_K 64
 
 // Blocks an SM that the registers must leave room for: 4 where the accumulators fit in 128 registers a thread without a
-// spill, else 3 (compiled for all targets; the test of the build prints both). Split blocks have 512 threads (float32: 256): 1.
+// spill, else 3 (for all targets; the tests leave ptxas's figures in build/plugins/ptxas.txt). Split blocks have 512
+// threads (float32: 256): 1.
 #define HC_BLOCKS(T, K_AT_COMPILE_TIME, GROUPS) (GROUPS > 1 ? 1 : sizeof(T) == 2 && K_AT_COMPILE_TIME ? 4 : 3)
 
 #define HC_ASSIGN_ENTRY(T, TYPE, SUFFIX, K_AT_COMPILE_TIME, GROUPS)                                                   \

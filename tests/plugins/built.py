@@ -1,5 +1,7 @@
-"""The libraries that `make plugin` builds, once a session and only where something changed."""
+"""The libraries that `make plugin` builds, only where something changed and by one test process at a time."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,8 @@ import pytest
 from tests import needs
 
 ROOT = Path(__file__).parents[2]
+COMPILED = ROOT / "build" / "plugins" / "ptxas.txt"
+"""What ptxas told of each kernel when it was last compiled."""
 NO_HEADERS = "TensorRT headers were not found"
 
 
@@ -25,11 +29,31 @@ def cmake():
     return beside if beside.exists() else shutil.which("cmake")
 
 
+def build(*command, **options):
+    """As `run`; other test processes wait until it is done."""
+    folder = ROOT / "build"
+    folder.mkdir(exist_ok=True)
+    with (folder / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return run(*command, **options)
+
+
 @pytest.fixture(scope="session")
 def make_plugin():
     """What `make plugin` printed; the test is skipped without nvcc."""
     needs.nvcc()
-    return run("make", "plugin").stdout
+    done = _made()
+    if not COMPILED.exists():  # built by other hands
+        shutil.rmtree(COMPILED.parent)
+        done = _made()
+    return done.stdout
+
+
+def _made():
+    done = build("make", "plugin", env={**os.environ, "NVCC_APPEND_FLAGS": "-Xptxas=-v"})
+    if "Compiling entry function" in done.stderr:
+        COMPILED.write_text(done.stderr)
+    return done
 
 
 @pytest.fixture(scope="session")
@@ -48,5 +72,5 @@ def plugins_library(make_plugin):
 @pytest.fixture(scope="session")
 def contract_programs(plugins_library):
     """Folder of the programs contract and launches, of libfinder.so and libenqueue.so."""
-    run(cmake(), "--build", "build/plugins", "--target", "contract", "launches", "finder", "enqueue")
+    build(cmake(), "--build", "build/plugins", "--target", "contract", "launches", "finder", "enqueue")
     return ROOT / "build" / "plugins" / "contract"
