@@ -117,7 +117,7 @@ def _engines(name: str, folder: Path) -> Iterator[Row]:
 
 
 def _engine(name: str, path: Path, spec: ModelSpec, plugin: str, precision: Any, size: tuple[int, int]) -> Row:
-    from hc_deploy.engine.build import build_engine
+    from hc_deploy.engine.build import run_builder
     from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 
     shapes = "static" if spec.batch else "dynamic"
@@ -125,7 +125,7 @@ def _engine(name: str, path: Path, spec: ModelSpec, plugin: str, precision: Any,
     profile = ShapeRange.of(spec, Shape(1, *size), most=most)
     options = BuildOptions("tensorrt-rtx", precision, profile, plugin=plugin)  # type: ignore[arg-type]
     try:
-        built = build_engine(path, path.with_suffix(".engine"), spec, options)
+        built = run_builder(path, path.with_suffix(".engine"), spec, options)
     except DeployError as error:
         return Row(name, plugin, precision, shapes, problem=error.received)
     return Row(

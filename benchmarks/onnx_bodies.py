@@ -35,7 +35,7 @@ def op_runs(fine: tuple[int, int], threads: int) -> dict[str, Run]:
     """HCAssign, HCDecode, HCUpsample at one fine map, and HCArgmax from it to eight times its size."""
     from onnx import TensorProto
 
-    from hc_deploy.export.functions import single_op_model
+    from hc_deploy.graph.functions import single_op_model
 
     height, width = fine
     h, w = -(-height // 2), -(-width // 2)

@@ -53,7 +53,7 @@ class _Maps:
     def case(self, op: str, names: dict[str, Any], shape: Any, truth: Any, given: dict[str, Any] | None = None) -> Case:
         from onnx import TensorProto
 
-        from hc_deploy.export.functions import single_op_model
+        from hc_deploy.graph.functions import single_op_model
 
         out = TensorProto.INT32 if op == "HCArgmax" else self.kind
         model = single_op_model(op, [(name, self.kind, sizes) for name, sizes in names.items()], (out, shape), given)
@@ -89,9 +89,9 @@ def _variants_case() -> Iterator[Case]:
     """Two bodies of one op in a model."""
     from onnx import helper
 
-    from hc_deploy.export.functions import IR_VERSION, add_function_bodies
+    from hc_deploy.graph.functions import IR_VERSION, add_function_bodies
+    from hc_deploy.graph.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
     from hc_deploy.ops import hc_assign
-    from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
     maps = next(_maps())
     given: dict[str, dict[str, Any]] = {
@@ -148,10 +148,10 @@ def _doctor_case() -> Iterator[Case]:
 
 def _network_cases() -> Iterator[Case]:
     """Dynamic models; float16 is compared with torch's float32."""
-    from hc_deploy.evaluate.parity_images import parity_images
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.export.onnx import export_onnx
-    from hc_deploy.export.precision import with_precision
+    from hc_deploy.graph.precision import with_precision
+    from hc_deploy.parity.images import parity_images
     from hc_deploy.runtime.torch import TorchSession
     from models.load import new_network
     from models.settle import settle

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 import hc_deploy
+from hc_deploy.commands.bench import app as bench
+from hc_deploy.commands.build import build
 from hc_deploy.commands.doctor import doctor
 from hc_deploy.commands.infer import infer
 from hc_deploy.commands.inspect import inspect
@@ -15,7 +17,7 @@ from hc_deploy.console import print_line
 
 app = typer.Typer(
     name="hc-deploy",
-    help="Run exported models: no torch needed.",
+    help="Run, build and measure exported models: no torch needed.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 app.command()(video)
 app.command()(infer)
+app.command()(build)
+app.add_typer(bench)
 app.command()(inspect)
 app.command()(doctor)
 
@@ -39,4 +43,4 @@ def options(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run exported models on videos and images; no torch needed."""
+    """Run exported models on videos and images, build engines, measure latency; no torch needed."""

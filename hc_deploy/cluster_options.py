@@ -9,6 +9,8 @@ from typing import Literal, get_args
 Similarity = Literal["cosine", "dot"]
 Border = Literal["zero", "exclude"]
 Assignment = Literal["soft", "hard"]
+NORM_FLOOR = 1e-6
+"""What the cosine divides by at least."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.external_data import files_beside, require_external_data
 from hc_deploy.files import require_file
 from hc_deploy.shown import quoted
+from hc_deploy.spec import METADATA_KEY, ModelSpec, network_text
 
 Lines = list[tuple[str, str]]
 KINDS = "model.onnx, model.engine, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
@@ -38,19 +39,47 @@ def describe(path: Path) -> Lines:
     lines.append(("sha256", file_sha256(path)))
     if path.suffix == ".json" and not path.name.endswith(".index.json"):
         return lines + _report(path)
+    if path.suffix == ".onnx":
+        return lines + _onnx(path)
     try:
-        from hc_deploy.export.describe import describe_checkpoint, describe_onnx
+        from hc_deploy.export.describe import describe_checkpoint
     except ImportError as error:
         raise MissingDependencyError(
-            f"reading {path} needs more than running it: {error}",
+            f"reading {path} needs more than running a model: {error}",
             expected="the export extra",
             mend=install.EXPORT,
         ) from None
-    if path.suffix != ".onnx":
-        return lines + describe_checkpoint(path)
+    return lines + describe_checkpoint(path)
+
+
+def _onnx(path: Path) -> Lines:
+    """A model.onnx: by the onnx package, or where that is not installed by ONNX Runtime, which tells no operators."""
     require_external_data(path)
-    beside = [f"{file.name}, {file.stat().st_size / 1e6:.2f} MB" for file in files_beside(path)]
-    return lines + [("weights in", name) for name in beside] + describe_onnx(path)
+    lines = [("weights in", f"{file.name}, {file.stat().st_size / 1e6:.2f} MB") for file in files_beside(path)]
+    try:
+        from hc_deploy.graph.describe import describe_graph
+    except ImportError:
+        from hc_deploy.runtime import open_session
+
+        with open_session(path) as session:
+            return [*lines, *_spec(session.spec), ("operators", f"not listed: {install.ONNX} shows them")]
+    spec, graph = describe_graph(path)
+    kind = f"ONNX without '{METADATA_KEY}' metadata: not made by export.py, hc-deploy cannot run it"
+    return lines + (_spec(spec) if spec is not None else [("kind", kind)]) + graph
+
+
+def _spec(spec: ModelSpec) -> Lines:
+    sides = [str(side) if side is not None else "any" for side in (spec.batch, spec.height, spec.width)]
+    lines = [
+        ("kind", "model exported by hc_deploy"),
+        ("network", network_text(spec.arch, spec.options) + f", level {spec.level}"),
+        ("classes", f"{len(spec.classes)}: {', '.join(spec.classes)}"),
+        ("takes", f"{spec.input} RGB, batch {sides[0]}, height {sides[1]}, width {sides[2]}"),
+        ("gives", ", ".join(spec.outputs)),
+    ]
+    if spec.input == "float":
+        lines.append(("normalisation", f"by the caller: mean {spec.mean}, deviation {spec.std}"))
+    return lines
 
 
 def _engine(path: Path) -> Lines:

@@ -8,6 +8,8 @@ NUMPY = "pip install numpy"
 OPENCV = "pip install opencv-python"
 TORCH = "pip install torch"
 EXPORT = "pip install torch onnx onnxscript safetensors"
+ONNX = "pip install onnx"
+ENGINE = "pip install onnx onnxscript onnxruntime"
 ONNXRUNTIME = "pip install onnxruntime"
 ONNXRUNTIME_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
 """The plain onnxruntime-gpu brings neither CUDA nor cuDNN, and its CUDA provider does not load without them."""

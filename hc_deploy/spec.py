@@ -18,6 +18,8 @@ from hc_deploy.strict_json import Mismatch, decode, parse
 
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1
+OUTPUT_STRIDE = 32
+"""Of the coarsest map; each hierarchical level halves the stride of the finest one."""
 DEPLOYED = (".onnx", ".engine")
 """Suffixes of what runs without torch. A checkpoint has any other: its content decides."""
 
@@ -240,3 +242,8 @@ def parse_size(text: str) -> tuple[int, int]:
     if reason := why_too_large(height, width):
         raise UsageError(f"size '{text[:80]}': {reason}", expected="a size that an image can have, e.g. 512x1024")
     return height, width
+
+
+def network_text(arch: str, options: dict[str, Any]) -> str:
+    """For people: 'hcpspnet_resnet101, level 4, width 32'."""
+    return ", ".join([arch, *(f"{name} {value}" for name, value in options.items())])

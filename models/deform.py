@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from hc_deploy.graph.onnx_op import OPSET
 from hc_deploy.ops.deform import KERNEL, ONNX_OPSET, deform_conv, deform_conv_sampled
-from hc_deploy.ops.onnx_op import OPSET
 
 DeformForm = Literal["sampled", "operator"]
 

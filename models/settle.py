@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from hc_deploy.evaluate.parity_images import parity_images
+from hc_deploy.parity.images import parity_images
 from hc_deploy.spec import ModelSpec
 from models.resnet import BasicBlock, Bottleneck
 

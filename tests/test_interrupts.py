@@ -47,7 +47,7 @@ def run(code: str, cwd: Path, **options) -> subprocess.CompletedProcess:
         (EXPORT, "typer"),
         (EXPORT, "torch._C"),
         (EXPORT, "torch.onnx._internal.exporter._core"),
-        (EXPORT, "hc_deploy.evaluate.parity_images"),  # the file is written by then, under its temporary name
+        (EXPORT, "hc_deploy.parity.images"),  # the file is written by then, under its temporary name
     ],
 )
 def test_an_import_is_interrupted(tmp_path, command, module):

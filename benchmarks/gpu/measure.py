@@ -20,7 +20,7 @@ from hc_deploy.bench.results import ModelResult, results
 from hc_deploy.bench.run import Entry, run_benchmark
 from hc_deploy.engine.plugin_library import OPS
 from hc_deploy.errors import DeployError
-from hc_deploy.evaluate.fidelity import BOUNDS, measure_fidelity
+from hc_deploy.parity.fidelity import BOUNDS, measure_fidelity
 from hc_deploy.runtime.session import Session
 
 Status = Literal["measured", "built", "not run"]

@@ -109,7 +109,7 @@ class Store:
 
     def _engine(self, folder: Path, case: Case) -> Files:
         from hc_deploy.engine import plugin_library
-        from hc_deploy.engine.build import build_engine
+        from hc_deploy.engine.build import run_builder
 
         library = plugin_library.find() if case.plugin else None
         path = folder / f"{case.backend}-{case.precision}-{'plugin' if case.plugin else 'standard'}.engine"
@@ -122,7 +122,7 @@ class Store:
             plugin_library=str(library) if library else None,
         )
         if not fits(path, options, folder / ONNX, library=library, device=self._device):
-            build_engine(folder / ONNX, path, spec, options)
+            run_builder(folder / ONNX, path, spec, options)
         return Files(folder, path, read_sidecar(path))
 
 
@@ -168,9 +168,9 @@ def make_network(network: Network, folder: Path) -> None:
     """Seeded random weights, the ONNX file, and torch's labels (float32, CPU, the torch reference of every op)."""
     import torch
 
-    from hc_deploy.evaluate.parity_images import parity_images
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.export.onnx import export_onnx, save_onnx
+    from hc_deploy.parity.images import parity_images
     from hc_deploy.runtime.torch import TorchSession
     from models.load import new_network
     from models.settle import settle
@@ -201,7 +201,7 @@ def _typed(folder: Path, precision: Precision) -> Path:
     """The ONNX file in a precision; made once, for runtimes that take the types as the graph gives them."""
     import onnx
 
-    from hc_deploy.export.precision import with_precision
+    from hc_deploy.graph.precision import with_precision
 
     if precision == "fp32":
         return folder / ONNX

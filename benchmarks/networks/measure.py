@@ -13,8 +13,8 @@ from torch import nn
 from benchmarks.kernels.timing import Clock, interleaved
 from benchmarks.networks.cases import Contender, Group, Network, Numbers
 from benchmarks.networks.fold import fold_batch_norms
-from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.deployed import DeployedNet
+from hc_deploy.parity.images import parity_images
 from hc_deploy.spec import ModelSpec
 from models.load import new_network
 from models.settle import settle

@@ -1,14 +1,17 @@
-"""The engine part of `export.py`: its options -> BuildOptions, the bar while it builds, what was built in words."""
+"""Options about an engine -> BuildOptions, the bar while it builds, what was built in words."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from hc_deploy.commands.options import option_names
 from hc_deploy.commands.progress import live
 from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
@@ -18,11 +21,11 @@ from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import visible
 
 if TYPE_CHECKING:
+    from hc_deploy.arrows.build import Built
     from hc_deploy.engine.build import Progress
-    from hc_deploy.engine.sidecar import Sidecar
     from hc_deploy.spec import ModelSpec
 
-FILES = ("model.onnx", "model.engine", "model.engine.json")
+ENGINE_FILES = ("model.engine", "model.engine.json")
 STAGES = {
     "load": "loading TensorRT",
     "precision": "setting the precision",
@@ -32,43 +35,103 @@ STAGES = {
 }
 
 
+PANEL = "Engine options"
+APART = ("min_shape", "opt_shape", "max_shape", "typed_model")
+"""What is typed and stands in no BuildOptions under its name."""
+
+
 @dataclass(frozen=True)
 class EngineArguments:
-    """The options of `export.py` about the engine, as typed; None: not given."""
+    """The options about an engine, as typed; None: not given. Named as the fields of `BuildOptions`."""
 
-    precision: str | None = None
-    keep_fp32: list[str] | None = None
-    min_shape: str | None = None
-    opt_shape: str | None = None
-    max_shape: str | None = None
-    plugin: str | None = None
-    plugin_library: Path | None = None
-    carry_plugin: bool | None = None
-    workspace: int | None = None
-    optimization_level: int | None = None
-    timing_cache: Path | None = None
-    version_compatible: bool | None = None
-    hardware_compatible: str | None = None
-    compute_capability: list[str] | None = None
-    typed_model: Path | None = None
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, tf32, fp16 or bf16 (default: fp16).", rich_help_panel=PANEL)
+    ] = None
+    keep_fp32: Annotated[
+        list[str] | None,
+        typer.Option(help="Operator type or node that stays in float32; repeatable.", rich_help_panel=PANEL),
+    ] = None
+    min_shape: Annotated[
+        str | None,
+        typer.Option(help="BATCHxHEIGHTxWIDTH, of a dynamic model (default: 1x64x64).", rich_help_panel=PANEL),
+    ] = None
+    opt_shape: Annotated[
+        str | None,
+        typer.Option(help="The shape it is tuned for (default: --batch x --size).", rich_help_panel=PANEL),
+    ] = None
+    max_shape: Annotated[
+        str | None, typer.Option(help="The largest (default: --opt-shape).", rich_help_panel=PANEL)
+    ] = None
+    plugin: Annotated[
+        str | None,
+        typer.Option(
+            help="library (make plugin), python (TensorRT >= 10.9) or none: standard operators (default: library).",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    plugin_library: Annotated[Path | None, typer.Option(help="Another libhc_plugins.so.", rich_help_panel=PANEL)] = None
+    carry_plugin: Annotated[
+        bool | None,
+        typer.Option(
+            "--carry-plugin/--no-carry-plugin",
+            help="Put the plugin into the engine (default: yes).",
+            rich_help_panel=PANEL,
+            show_default=False,
+        ),
+    ] = None
+    workspace_mib: Annotated[
+        int | None,
+        typer.Option("--workspace", help="Most scratch memory, MiB (default: all).", rich_help_panel=PANEL),
+    ] = None
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(help="0 (built fast) to 5 (runs fast) (default: TensorRT's).", rich_help_panel=PANEL),
+    ] = None
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File of kernel timings, read and written.", rich_help_panel=PANEL)
+    ] = None
+    version_compatible: Annotated[
+        bool | None,
+        typer.Option(
+            "--version-compatible", help="For later TensorRT versions too.", rich_help_panel=PANEL, show_default=False
+        ),
+    ] = None
+    hardware: Annotated[
+        str | None,
+        typer.Option("--hardware-compatible", help="ampere_plus or same_compute_capability.", rich_help_panel=PANEL),
+    ] = None
+    compute_capabilities: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compute-capability",
+            help="GPUs of a tensorrt-rtx engine, as 8.6; repeatable (default: all).",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    typed_model: Annotated[
+        Path | None,
+        typer.Option(help="Also write the ONNX file as TensorRT gets it, for trtexec.", rich_help_panel=PANEL),
+    ] = None
 
-    def given(self) -> list[str]:
-        """The options that were typed, as they are called."""
-        return ["--" + name.replace("_", "-") for name, value in vars(self).items() if value is not None]
+    def given(self) -> dict[str, Any]:
+        """What was typed: no None, and no list that is empty."""
+        return {name: value for name, value in vars(self).items() if value is not None and value != []}
 
 
 def require_no_engine_options(arguments: EngineArguments) -> None:
     """UsageError when options about the engine stand without --engine."""
-    if arguments.given():
+    given = arguments.given()
+    if given:
+        names = option_names(EngineArguments)
         raise UsageError(
-            f"{', '.join(arguments.given())} without --engine", expected="--engine tensorrt or tensorrt-rtx"
+            f"{', '.join(names[name] for name in given)} without --engine", expected="--engine tensorrt or tensorrt-rtx"
         )
 
 
-def claim_files(checkpoint: Path | None, folder: Path, arguments: EngineArguments, *, engine: bool) -> None:
-    """Refuse an export that would destroy what it reads, and say which existing files it will replace."""
-    inputs = files_of(checkpoint) if checkpoint is not None else []
-    outputs = [Output(folder / name) for name in (FILES if engine else FILES[:1])]
+def claim_files(source: Path | None, folder: Path, arguments: EngineArguments, names: Sequence[str]) -> None:
+    """Refuse to write what is read, and say which files will be replaced: `names` in the folder, and others."""
+    inputs = files_of(source) if source is not None else []
+    outputs = [Output(folder / name) for name in names]
     if arguments.plugin_library is not None:
         inputs.append(arguments.plugin_library)
     if arguments.typed_model is not None:
@@ -82,32 +145,20 @@ def build_options(flavour: str, arguments: EngineArguments, spec: ModelSpec, tun
     """What was typed, checked and completed by defaults.
 
     Args:
-        spec: the exported model's. tuned: batch and size that the export was asked for.
+        spec: the model's. tuned: the batch and size that the engine is tuned for, unless --opt-shape says otherwise.
     """
     if arguments.carry_plugin is not None and arguments.plugin in ("python", "none"):
         option = "--carry-plugin" if arguments.carry_plugin else "--no-carry-plugin"
         raise UsageError(f"{option} with --plugin {arguments.plugin}", expected="it with --plugin library")
     typed = (arguments.min_shape, arguments.opt_shape, arguments.max_shape)
     least, best, most = (None if text is None else Shape.parse(text) for text in typed)
-    profile = ShapeRange.of(spec, best or tuned, least=least, most=most)
-    chosen: dict[str, Any] = {
-        "plugin": arguments.plugin,
-        "plugin_library": None if arguments.plugin_library is None else str(arguments.plugin_library),
-        "carry_plugin": arguments.carry_plugin,
-        "workspace_mib": arguments.workspace,
-        "optimization_level": arguments.optimization_level,
-        "timing_cache": None if arguments.timing_cache is None else str(arguments.timing_cache),
-        "version_compatible": arguments.version_compatible,
-        "hardware": arguments.hardware_compatible,
+    chosen = {
+        name: str(value) if isinstance(value, Path) else tuple(value) if isinstance(value, list) else value
+        for name, value in arguments.given().items()
+        if name not in APART
     }
-    return BuildOptions(
-        flavour=flavour,  # type: ignore[arg-type]
-        precision=arguments.precision or "fp16",  # type: ignore[arg-type]
-        profile=profile,
-        keep_fp32=tuple(arguments.keep_fp32 or ()),
-        compute_capabilities=tuple(arguments.compute_capability or ()),
-        **{name: value for name, value in chosen.items() if value is not None},
-    )
+    profile = ShapeRange.of(spec, best or tuned, least=least, most=most)
+    return BuildOptions(flavour, profile=profile, **{"precision": "fp16", **chosen})  # type: ignore[arg-type]
 
 
 def require_ready(options: BuildOptions, folder: Path) -> None:
@@ -122,7 +173,7 @@ def require_ready(options: BuildOptions, folder: Path) -> None:
 
     from hc_deploy.engine import flavours, plugin_library
 
-    taken = [folder / name for name in FILES]
+    taken = [folder / name for name in ENGINE_FILES]
     cache = [] if options.timing_cache is None else [Path(options.timing_cache)]
     folders = [path for path in (*taken, *cache) if path.is_dir()]
     if folders:
@@ -136,8 +187,9 @@ def require_ready(options: BuildOptions, folder: Path) -> None:
         plugin_library.find(options.plugin_library)
 
 
-def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engine_parity: str) -> None:
+def print_engine(built: Built) -> None:
     """What was built."""
+    engine, sidecar = built.engine, built.sidecar
     options, layers = sidecar.options, sidecar.layers
     travels = "; the plugin travels in the engine" * sidecar.carries_plugin
     targets = ", ".join(options.compute_capabilities) or (
@@ -149,8 +201,8 @@ def print_engine(engine: Path, sidecar: Sidecar, *, precision_parity: str, engin
         f"  precision {options.precision}: of convolutions and plugins {layers.shares()} (in the {layers.source})"
     )
     print_line(f"  layers    {layers.count}, of them plugins: {layers.plugin_counts()}{travels}")
-    print_line(f"  parity    {options.precision} graph: {precision_parity}")
-    print_line(f"            engine: {engine_parity}")
+    print_line(f"  parity    {options.precision} graph: {built.precision_parity}")
+    print_line(f"            engine: {built.engine_parity}")
     print_line(f"  time      {sidecar.seconds:.1f} s build")
 
 

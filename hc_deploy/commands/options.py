@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 
 def number(value: float | None) -> float | None:
@@ -34,3 +39,43 @@ Alpha = Annotated[
 Superpixels = Annotated[bool, typer.Option("--superpixels", help="Draw superpixel boundaries in yellow.")]
 LegendOption = Annotated[bool, typer.Option("--legend/--no-legend", help="List the classes in sight.")]
 Connected = Annotated[bool, typer.Option("--connected", help="Superpixel models: make each id one region.")]
+
+
+def spread(**kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`@spread(engine=EngineArguments)`: the command's parameter `engine` is typed as the options in that dataclass."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints, signature = get_type_hints(command, include_extras=True), inspect.signature(command)
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in signature.parameters.items():
+            parameters += _options(kinds[name]) if name in kinds else [parameter.replace(annotation=hints[name])]
+
+        @functools.wraps(command)
+        def taken(**given: Any) -> None:
+            made = {n: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for n, kind in kinds.items()}
+            command(**given, **made)
+
+        taken.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        taken.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return taken
+
+    return decorate
+
+
+def _options(kind: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(kind)
+    ]
+
+
+def option_names(kind: type[Any]) -> dict[str, str]:
+    """Field of a dataclass that is `spread` -> its option, as it is typed."""
+    names = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        (info,) = (entry for entry in hint.__metadata__ if isinstance(entry, OptionInfo))
+        names[name] = next(iter(info.param_decls or ()), "--" + name.replace("_", "-")).partition("/")[0]
+    return names

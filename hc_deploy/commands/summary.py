@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hc_deploy.shown import quoted
 
 if TYPE_CHECKING:
     from hc_deploy.runtime.session import Array
@@ -56,3 +59,9 @@ def counted(count: int, unit: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def next_line(model: Path) -> str:
+    """What to do with a model that was made."""
+    name = quoted(model)
+    return f"next: hc-deploy video {name} VIDEO -o out.mp4, or hc-deploy infer {name} IMAGES -o DIR"

@@ -97,7 +97,7 @@ class _Run:
         A frame that never ends is left behind: what was written is the output all the same.
         """
         from hc_deploy.video.answers import Clipped
-        from hc_deploy.video.pipeline import segment_video
+        from hc_deploy.video.pipeline import write_video
         from hc_deploy.video.sinks import FolderSink, open_sink
         from hc_deploy.video.timing import StageTimes
 
@@ -117,7 +117,7 @@ class _Run:
                         if asked_to_stop():
                             raise KeyboardInterrupt
 
-                    segment_video(
+                    write_video(
                         self.source, self.session, sink, options=self.options, times=times, labels=labels,
                         clipped=clipped, limit=self.limit, connected=self.connected, on_frame=on_frame,
                     )  # fmt: skip

@@ -1,6 +1,6 @@
 """A model of our four ops that a deployed machine can run: its inputs and its right answers, without torch or onnx.
 
-`ops.onnx` beside this file is made by `python -m hc_deploy.export.doctor_model`. The nine seeds around any cell are the
+`ops.onnx` beside this file is made by `python -m hc_deploy.doctor.ops_model`. The nine seeds around any cell are the
 nine unit vectors, so that a pixel belongs to the one candidate that its own vector names, soft or hard.
 """
 

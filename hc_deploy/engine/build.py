@@ -1,4 +1,7 @@
-"""model.onnx -> model.engine and its sidecar: `build_engine`, the parent of the builder's process."""
+"""model.onnx -> model.engine and its sidecar: `run_builder`, the parent of the builder's process.
+
+What users call is `hc_deploy.arrows.build.build_engine`, which puts the gates around it.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ class _Told:
     error: dict[str, Any] | None = None
 
 
-def build_engine(
+def run_builder(
     onnx: Path,
     engine: Path,
     spec: ModelSpec,

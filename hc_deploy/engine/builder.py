@@ -71,7 +71,7 @@ def _build(request: Mapping[str, Any], events: Events) -> None:
     flavours.require_builder_device(options.flavour)
     logger = flavours.error_logger(trt, lambda message: events.emit("log", text=message))
     events.emit("stage", name="precision")
-    from hc_deploy.export.model_file import write_model
+    from hc_deploy.graph.model_file import write_model
 
     model = _typed_model(Path(request["onnx"]), options, events)
     if request["typed_model"] is not None:
@@ -135,9 +135,9 @@ def _load(options: BuildOptions) -> Any:
 
 def _typed_model(path: Path, options: BuildOptions, events: Events) -> Any:
     """The model as TensorRT gets it: its precision in the graph, its custom ops for the plugin or as their bodies."""
-    from hc_deploy.export.functions import as_plugin_nodes, as_standard_operators
-    from hc_deploy.export.model_file import read_model
-    from hc_deploy.export.precision import expected_types, with_precision
+    from hc_deploy.graph.functions import as_plugin_nodes, as_standard_operators
+    from hc_deploy.graph.model_file import read_model
+    from hc_deploy.graph.precision import expected_types, with_precision
 
     model = with_precision(read_model(path), options.precision, keep_fp32=options.keep_fp32)
     events.emit("expected", types=expected_types(model))

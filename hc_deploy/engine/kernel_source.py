@@ -6,6 +6,7 @@ An engine carries the kernel of each node as PTX. All 18 kernels are 2.4 MB of i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,9 @@ from hc_deploy.errors import DeployError
 FIXED_K = 64
 """The paper's embedding, for which assign and upsample have a kernel whose loops are laid out at compile time."""
 
-_FOLDER = Path(__file__).resolve().parents[1] / "kernels"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = (_PACKAGE / "kernels", _PACKAGE.parent / "plugins" / "kernels")
+"""In an installed package (setup.py puts them there), and in a checkout."""
 _ENTRIES = "entries.cuh"
 
 KernelOp = Literal["assign", "decode", "upsample", "argmax"]
@@ -64,16 +67,17 @@ class Kernel:
         return "compute_80" if self.element == "bf16" else "compute_75"
 
 
-def kernel_folder(folder: Path = _FOLDER) -> Path:
-    """The folder of the kernels' headers, in a checkout as in an installed package.
+def kernel_folder(folders: Sequence[Path] = _FOLDERS) -> Path:
+    """The folder of the kernels' headers.
 
     Raises:
         DeployError: the installation lacks them.
     """
-    if not (folder / _ENTRIES).is_file():
-        raise DeployError(
-            f"{folder} has no {_ENTRIES}: this installation of hc-deploy lacks the kernels' source",
-            expected="the whole package (in a checkout: hc_deploy/kernels is a symbolic link to plugins/kernels)",
-            mend="pip install --force-reinstall hc-deploy, or a checkout on a file system with symbolic links",
-        )
-    return folder
+    for folder in folders:
+        if (folder / _ENTRIES).is_file():
+            return folder
+    raise DeployError(
+        f"{folders[0]} has no {_ENTRIES}: this installation of hc-deploy lacks the kernels' source",
+        expected="the whole package",
+        mend="pip install --force-reinstall hc-deploy",
+    )

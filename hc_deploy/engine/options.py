@@ -46,6 +46,11 @@ class Shape:
         batch, height, width = map(int, found.groups())
         return cls(batch, height, width)
 
+    @classmethod
+    def usual(cls, spec: ModelSpec) -> Self:
+        """The model's own shape; 1x512x1024 where a side is open."""
+        return cls(spec.batch or 1, spec.height or 512, spec.width or 1024)
+
     def sides(self) -> tuple[int, int, int]:
         return (self.batch, self.height, self.width)
 
@@ -189,6 +194,11 @@ class BuildOptions:
     def carried_library(self) -> str | None:
         """The plugin library that an engine with our plugins is to hold; of a build, whose library has been found."""
         return self.plugin_library if self.plugin == "library" and self.carry_plugin else None
+
+    @classmethod
+    def of(cls, spec: ModelSpec, flavour: Flavour = "tensorrt", precision: Precision = "fp16", **more: Any) -> Self:
+        """For a model: tuned for its own shape, 1x512x1024 where that is open. `more` are other fields."""
+        return cls(flavour, precision, **{"profile": ShapeRange.of(spec, Shape.usual(spec)), **more})
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:

@@ -81,3 +81,15 @@ class ConfusionMatrix:
         """Share of the counted pixels that are right, in 0..1; NaN where none was counted."""
         total = int(self.counts.sum())
         return float(np.diag(self.counts).sum() / total) if total else float("nan")
+
+
+def label_boundaries(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Pixels of label maps [B,H,W] whose right or lower neighbour has another label, and those neighbours."""
+    edge = np.zeros(labels.shape, bool)
+    across = labels[..., :, 1:] != labels[..., :, :-1]
+    down = labels[..., 1:, :] != labels[..., :-1, :]
+    edge[..., :, 1:] |= across
+    edge[..., :, :-1] |= across
+    edge[..., 1:, :] |= down
+    edge[..., :-1, :] |= down
+    return edge

@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from hc_deploy.evaluate.fidelity import label_boundaries
+from hc_deploy.evaluate.metrics import label_boundaries
 
 Map = NDArray[np.integer]
 

@@ -12,10 +12,8 @@ from hc_deploy.errors import UsageError
 from hc_deploy.export.networks import CLUSTERS, logits_of
 from hc_deploy.normalise import GRAY_WEIGHTS
 from hc_deploy.ops import hc_argmax, hc_argmax_like, hc_assign, hc_decode
-from hc_deploy.spec import ModelSpec
+from hc_deploy.spec import OUTPUT_STRIDE, ModelSpec
 
-OUTPUT_STRIDE = 32
-"""Of the coarsest map; each hierarchical level halves the stride of the finest one."""
 Clusters = list[tuple[torch.Tensor, torch.Tensor]]
 
 

@@ -20,9 +20,9 @@ from torch import nn
 from hc_deploy.errors import DeployError
 from hc_deploy.export.adaptive import adaptive_average
 from hc_deploy.export.deployed import DeployedNet
-from hc_deploy.export.functions import add_function_bodies, register_schemas
-from hc_deploy.export.model_file import check_model, structure, write_model
-from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
+from hc_deploy.graph.functions import add_function_bodies, register_schemas
+from hc_deploy.graph.model_file import check_model, structure, write_model
+from hc_deploy.graph.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 
 EXAMPLE_BATCH, EXAMPLE_SIZE = 2, (70, 102)

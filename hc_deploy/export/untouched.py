@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from hc_deploy.errors import DeployError, first_line
-from hc_deploy.export.deployed import OUTPUT_STRIDE, superpixel_ids
+from hc_deploy.export.deployed import superpixel_ids
 from hc_deploy.export.networks import CLUSTERS, logits_of
-from hc_deploy.export.verify import has_logits
 from hc_deploy.normalise import normalise
+from hc_deploy.parity.exposed import has_logits
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
-from hc_deploy.spec import ModelSpec
+from hc_deploy.spec import OUTPUT_STRIDE, ModelSpec
 
 
 class Untouched(SessionBase):

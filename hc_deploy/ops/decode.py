@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from hc_deploy.cluster_options import ClusterOptions
-from hc_deploy.ops import cells, kernels, onnx_op
+from hc_deploy.ops import cells, kernels
 
 
 def reference(coarse: torch.Tensor, assignment: torch.Tensor) -> torch.Tensor:
@@ -61,28 +60,3 @@ def hc_decode(coarse: torch.Tensor, assignment: torch.Tensor) -> torch.Tensor:
         ValueError: the maps do not fit each other.
     """
     return torch.ops.hc_deploy.hc_decode(coarse, assignment)
-
-
-def decode_body() -> str:
-    """ONNX text that defines `decoded` [B,h,2,w,2,C] from `weights` [B,h,2,w,2,9] and `coarse`."""
-    text = onnx_op.channels_last("coarse", "c") + onnx_op.candidate_cells("c", "value")
-    return (
-        text
-        + """
-    decoded = MatMul (weights, value)"""
-    )
-
-
-def _body(_: ClusterOptions) -> str:
-    return (
-        onnx_op.sizes("assignment", "coarse")
-        + onnx_op.channels_last("assignment", "a")
-        + onnx_op.pixel_cells("a", "weights")
-        + decode_body()
-        + onnx_op.channels_first("decoded", "out", "coarse")
-    )
-
-
-ONNX = onnx_op.OnnxOp(
-    name="HCDecode", inputs=(("coarse", "T"), ("assignment", "T")), output=("out", "T"), attributes=(), body=_body
-)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hc_deploy.cluster_options import Assignment, Border, ClusterOptions, Similarity
-from hc_deploy.ops import assign, cells, decode, kernels, onnx_op
+from hc_deploy.ops import assign, cells, decode, kernels
 
 
 def reference(
@@ -92,21 +92,3 @@ def hc_upsample(
         ValueError: the maps do not fit each other, or an attribute is not legal.
     """
     return torch.ops.hc_deploy.hc_upsample(coarse, features, seeds, tau, similarity, border, assignment)
-
-
-def _body(options: ClusterOptions) -> str:
-    return (
-        onnx_op.sizes("features", "seeds")
-        + assign.assignment_body(options)
-        + decode.decode_body()
-        + onnx_op.channels_first("decoded", "out", "coarse")
-    )
-
-
-ONNX = onnx_op.OnnxOp(
-    name="HCUpsample",
-    inputs=(("coarse", "T"), ("features", "T"), ("seeds", "T")),
-    output=("out", "T"),
-    attributes=onnx_op.CLUSTER_ATTRIBUTES,
-    body=_body,
-)

@@ -221,7 +221,7 @@ def _for_tensorrt(path: Path, data: bytes | None) -> tuple[bytes, list[Any]]:
     plugin registry through the tensorrt package: one libnvinfer serves both in a process.
     """
     from hc_deploy.engine import flavours, plugin_library
-    from hc_deploy.engine.provider_graph import for_tensorrt_provider
+    from hc_deploy.graph.provider import for_tensorrt_provider
 
     model, needs_plugin = for_tensorrt_provider(path, data)
     options: dict[str, str] = {}

@@ -59,6 +59,15 @@ def read_image(path: Path) -> Array:
     return image
 
 
+def image_of(pixels: Array) -> Array:
+    """`pixels` where they are an image as OpenCV has it; DeployError where they are anything else."""
+    fine = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    if not fine or pixels.size == 0:
+        given = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise DeployError(f"an image of {given}", expected="uint8 [height, width, 3] in the order B, G, R")
+    return np.ascontiguousarray(pixels)
+
+
 def _require_decodable(path: Path, data: bytes) -> None:
     """DeployError unless the file's header is that of an image within the limits."""
     claimed = claimed_size(data)

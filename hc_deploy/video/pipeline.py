@@ -22,7 +22,7 @@ from hc_deploy.video.stages import draw, infer, read
 from hc_deploy.video.timing import StageTimes
 
 
-def segment_video(
+def write_video(
     source: Source,
     session: Session,
     sink: Sink,

@@ -19,6 +19,7 @@ import pytest
 
 import bench
 from hc_deploy.bench.report import Clock, read_report
+from hc_deploy.commands.bench_models import name_models
 from hc_deploy.errors import UsageError
 from hc_deploy.ran import Runtime
 from tests.bench.fakes import FakeSession
@@ -164,12 +165,13 @@ import os, resource, signal
 from hc_deploy import interrupts
 interrupts.take()
 import bench
+from hc_deploy.commands import bench_progress
 from hc_deploy.console import run_app
 def told(self, rounds):
     if rounds == 9:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         os.kill(os.getpid(), signal.SIGTERM)
-bench._Progress.__call__ = told
+bench_progress.Progress.__call__ = told
 run_app(bench.app, ["run", {str(model)!r}, "--size", "64x96", "--rounds", "100000", "-o", "r.json"])
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(bench.__file__).parent)}
@@ -226,7 +228,7 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a=b.onnx").touch()
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "fcn.safetensors").touch()
-    named = bench.name_models(["old/fcn", "n=new/fcn/model.onnx", "w/fcn.safetensors", "a=b.onnx"])
+    named = name_models(["old/fcn", "n=new/fcn/model.onnx", "w/fcn.safetensors", "a=b.onnx"])
     assert named == {
         "fcn": Path("old/fcn/model.onnx"),
         "n": Path("new/fcn/model.onnx"),
@@ -234,4 +236,4 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "a=b": Path("a=b.onnx"),
     }
     with pytest.raises(UsageError, match=r"old=old/fcn/model\.onnx new=new/fcn/model\.onnx"):
-        bench.name_models(["old/fcn", "new/fcn"])
+        name_models(["old/fcn", "new/fcn"])

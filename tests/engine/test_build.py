@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hc_deploy.commands.engine import require_ready
 from hc_deploy.engine import build as building
 from hc_deploy.engine import flavours
-from hc_deploy.engine.build import Progress, build_engine
+from hc_deploy.engine.build import Progress, run_builder
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import Layers, sidecar_path, verify_engine
 from hc_deploy.errors import DeployError, GateError, MissingDependencyError, UsageError
@@ -56,7 +56,7 @@ def options(spec, precision="fp16", **changed):
 def test_standard_operators(models, tmp_path, precision, dynamic):
     path, spec = models(dynamic)
     engine = tmp_path / "model.engine"
-    built = build_engine(path, engine, spec, options(spec, precision))
+    built = run_builder(path, engine, spec, options(spec, precision))
     assert built == verify_engine(engine) and set(built.layers.computing) == {precision}
     assert built.layers.plugins == {} and built.plugin is None and built.layers.source == "network"
     assert engine.stat().st_size == built.engine.bytes > 100_000
@@ -66,8 +66,8 @@ def test_standard_operators(models, tmp_path, precision, dynamic):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_plugins(models, tmp_path, plugins_library, precision):
     path, spec = models(dynamic=True)
-    carried = build_engine(path, tmp_path / "a.engine", spec, options(spec, precision, plugin="library"))
-    apart = build_engine(
+    carried = run_builder(path, tmp_path / "a.engine", spec, options(spec, precision, plugin="library"))
+    apart = run_builder(
         path, tmp_path / "b.engine", spec, options(spec, precision, plugin="library", carry_plugin=False)
     )
     assert carried.layers.plugins == {"HCArgmax": 1, "HCUpsample": 2} == apart.layers.plugins
@@ -78,32 +78,32 @@ def test_plugins(models, tmp_path, plugins_library, precision):
 def test_options_reach_the_builder(models, tmp_path):
     path, spec = models()
     seen: list[Progress] = []
-    built = build_engine(
+    built = run_builder(
         path, tmp_path / "model.engine", spec,
         options(spec, compute_capabilities=("8.6", "12.0"), optimization_level=1, workspace_mib=64),
         on_progress=lambda progress: seen.append(replace(progress)),
     )  # fmt: skip
     assert list(dict.fromkeys(p.stage for p in seen)) == ["load", "precision", "parse", "build", "write"]
     assert any(p.phase and p.total and p.done == p.total for p in seen)
-    everything = build_engine(path, tmp_path / "all.engine", spec, options(spec))
+    everything = run_builder(path, tmp_path / "all.engine", spec, options(spec))
     assert built.engine.sha256 != everything.engine.sha256
     with pytest.raises(UsageError, match="7.5, 8.0, 8.6"):
-        build_engine(path, tmp_path / "no.engine", spec, options(spec, compute_capabilities=("9.0",)))
+        run_builder(path, tmp_path / "no.engine", spec, options(spec, compute_capabilities=("9.0",)))
     assert not (tmp_path / "no.engine").exists()
 
 
 def test_the_typed_model_is_what_tensorrt_gets(models, tmp_path):
     path, spec = models()
     typed = tmp_path / "typed.onnx"
-    build_engine(path, tmp_path / "model.engine", spec, options(spec), typed_model=typed)
-    again = build_engine(typed, tmp_path / "again.engine", spec, options(spec, "fp32", keep_fp32=("Conv",)))
+    run_builder(path, tmp_path / "model.engine", spec, options(spec), typed_model=typed)
+    again = run_builder(typed, tmp_path / "again.engine", spec, options(spec, "fp32", keep_fp32=("Conv",)))
     assert set(again.layers.computing) == {"fp16"}, "its precision is in the graph already"
 
 
 def test_full_tensorrt_needs_what_is_not_here(models, tmp_path):
     path, spec = models()
     with pytest.raises(MissingDependencyError, match="tensorrt"):
-        build_engine(path, tmp_path / "model.engine", spec, replace(options(spec), flavour="tensorrt"))
+        run_builder(path, tmp_path / "model.engine", spec, replace(options(spec), flavour="tensorrt"))
 
 
 def test_a_builder_without_its_gpu_is_refused_before_the_export(models, tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ def test_an_operator_that_the_flavour_lacks(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10), path)
     _, spec = new_network("fcn32_resnet18", {"width": 4})
     with pytest.raises(DeployError, match="--deform sampled"):
-        build_engine(
+        run_builder(
             path, tmp_path / "model.engine", spec, options(replace(spec, batch=1, height=97, width=131), "fp32")
         )
 
@@ -141,10 +141,10 @@ def test_a_missing_plugin_is_refused_and_not_expanded(models, tmp_path):
     path, spec = models()
     library = tmp_path / "libother.so"
     with pytest.raises(DeployError, match=r"libother.so does not exist"):
-        build_engine(path, tmp_path / "e", spec, options(spec, plugin="library", plugin_library=str(library)))
+        run_builder(path, tmp_path / "e", spec, options(spec, plugin="library", plugin_library=str(library)))
     library.write_bytes(b"\x7fELF not quite")
     with pytest.raises(DeployError, match="cannot be loaded"):
-        build_engine(path, tmp_path / "e", spec, options(spec, plugin="library", plugin_library=str(library)))
+        run_builder(path, tmp_path / "e", spec, options(spec, plugin="library", plugin_library=str(library)))
 
 
 def test_a_model_that_is_none(models, tmp_path):
@@ -152,17 +152,17 @@ def test_a_model_that_is_none(models, tmp_path):
     broken = tmp_path / "model.onnx"
     broken.write_bytes(b"no model at all")
     with pytest.raises(DeployError, match="not a whole ONNX file"):
-        build_engine(broken, tmp_path / "model.engine", spec, options(spec))
+        run_builder(broken, tmp_path / "model.engine", spec, options(spec))
 
 
 def test_an_old_engine_survives_a_failed_build_and_not_a_good_one(models, tmp_path):
     path, spec = models()
     engine = tmp_path / "model.engine"
-    first = build_engine(path, engine, spec, options(spec))
+    first = run_builder(path, engine, spec, options(spec))
     with pytest.raises(UsageError):
-        build_engine(path, engine, spec, options(spec, keep_fp32=("Nothing",)))
+        run_builder(path, engine, spec, options(spec, keep_fp32=("Nothing",)))
     assert verify_engine(engine) == first
-    assert build_engine(path, engine, spec, options(spec, "fp32")) == verify_engine(engine) != first
+    assert run_builder(path, engine, spec, options(spec, "fp32")) == verify_engine(engine) != first
 
 
 def test_precision_that_was_not_reached():
@@ -200,7 +200,7 @@ def test_a_builder_that_dies(models, tmp_path, monkeypatch, death, told):
     )
     _play_builder(monkeypatch, code)
     with pytest.raises(DeployError, match=told) as caught:
-        build_engine(path, tmp_path / "model.engine", spec, options(spec))
+        run_builder(path, tmp_path / "model.engine", spec, options(spec))
     assert "terminate called" in str(caught.value) and "at: build" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -209,7 +209,7 @@ def test_a_builder_that_dies_in_the_middle_of_a_word(models, tmp_path, monkeypat
     path, spec = models()
     _play_builder(monkeypatch, 'import os, sys; sys.stdout.write(\'{"event": "sta\'); sys.stdout.flush(); os._exit(7)')
     with pytest.raises(DeployError, match="exit code 7 at: loading"):
-        build_engine(path, tmp_path / "model.engine", spec, options(spec))
+        run_builder(path, tmp_path / "model.engine", spec, options(spec))
 
 
 def test_an_engine_that_fails_its_check_is_not_kept(models, tmp_path):
@@ -221,7 +221,7 @@ def test_an_engine_that_fails_its_check_is_not_kept(models, tmp_path):
         raise GateError("it answers otherwise")
 
     with pytest.raises(GateError, match="otherwise"):
-        build_engine(path, tmp_path / "model.engine", spec, options(spec), verify=refuse)
+        run_builder(path, tmp_path / "model.engine", spec, options(spec), verify=refuse)
     assert seen and list(tmp_path.iterdir()) == []
 
 
@@ -230,14 +230,14 @@ def test_a_killed_parent_takes_the_builder_along(models, tmp_path):
     code = (
         "import os, signal\n"
         "from pathlib import Path\n"
-        "from hc_deploy.engine.build import build_engine\n"
+        "from hc_deploy.engine.build import run_builder\n"
         "from hc_deploy.runtime import open_session\n"
         "from tests.engine.test_build import _children, options\n"
         "def stop(progress):\n"
         "    if progress.stage == 'precision':\n"
         "        print(*_children(os.getpid()), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
         f"path = Path({str(path)!r}); spec = open_session(path).spec\n"
-        f"build_engine(path, Path({str(tmp_path)!r}) / 'model.engine', spec, options(spec), on_progress=stop)\n"
+        f"run_builder(path, Path({str(tmp_path)!r}) / 'model.engine', spec, options(spec), on_progress=stop)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -268,13 +268,13 @@ def test_full_disk(models, tmp_path):
         "import resource, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from pathlib import Path\n"
-        "from hc_deploy.engine.build import build_engine\n"
+        "from hc_deploy.engine.build import run_builder\n"
         "from tests.engine.test_build import options\n"
         "from hc_deploy.runtime import open_session\n"
         "from hc_deploy.errors import DeployError\n"
         f"path, out = Path({str(path)!r}), Path({str(tmp_path)!r}) / 'model.engine'\n"
         "spec = open_session(path).spec\n"
-        "try: build_engine(path, out, spec, options(spec))\n"
+        "try: run_builder(path, out, spec, options(spec))\n"
         "except DeployError as error: print(error)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -297,7 +297,7 @@ def test_interrupting(models, tmp_path, stage):
 
     assert threading.current_thread() is threading.main_thread()
     with pytest.raises(KeyboardInterrupt):
-        build_engine(
+        run_builder(
             path, tmp_path / "model.engine", spec, options(spec), typed_model=tmp_path / "t.onnx", on_progress=interrupt
         )
     assert children and not any(Path(f"/proc/{child}").exists() for child in children)

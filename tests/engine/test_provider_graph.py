@@ -3,9 +3,9 @@
 import onnx
 import pytest
 
-from hc_deploy.engine.provider_graph import PROVIDER_DOMAIN, for_tensorrt_provider
 from hc_deploy.errors import DeployError
-from hc_deploy.export.functions import single_op_model
+from hc_deploy.graph.functions import single_op_model
+from hc_deploy.graph.provider import PROVIDER_DOMAIN, for_tensorrt_provider
 
 FLOAT, BYTE = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
 

@@ -23,7 +23,9 @@ import torch
 from hc_deploy.engine import quick_ops, quick_plugins
 from hc_deploy.engine.kernel_source import FIXED_K, kernel_folder
 from hc_deploy.errors import MissingDependencyError
-from hc_deploy.ops import ONNX_OPS, ClusterOptions, argmax, assign, decode, onnx_op, upsample
+from hc_deploy.graph import onnx_op
+from hc_deploy.graph.bodies import ONNX_OPS
+from hc_deploy.ops import ClusterOptions, argmax, assign, decode, upsample
 from tests import needs
 from tests.engine import tensorrt_stub
 from tests.plugins import bounds

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from hc_deploy.errors import DeployError, GateError
-from hc_deploy.evaluate.fidelity import (
+from hc_deploy.evaluate.metrics import ConfusionMatrix
+from hc_deploy.parity.fidelity import (
     Fidelity,
     label_boundaries,
     measure_fidelity,
@@ -14,8 +15,7 @@ from hc_deploy.evaluate.fidelity import (
     require_fidelity,
     same_depths,
 )
-from hc_deploy.evaluate.metrics import ConfusionMatrix
-from hc_deploy.evaluate.near_ties import enlarged_at, near_ties
+from hc_deploy.parity.label_ties import enlarged_at, near_ties
 from hc_deploy.spec import ModelSpec
 
 

@@ -15,11 +15,11 @@ import export
 from hc_deploy.bench.report import describe_file
 from hc_deploy.describe import describe
 from hc_deploy.errors import DeployError
-from hc_deploy.export import model_file
-from hc_deploy.export.functions import as_standard_operators
-from hc_deploy.export.model_file import drop_weights, on_trial, read_model, structure, weight_files, write_model
 from hc_deploy.export.onnx import export_onnx, save_onnx
-from hc_deploy.export.precision import with_precision
+from hc_deploy.graph import model_file
+from hc_deploy.graph.functions import as_standard_operators
+from hc_deploy.graph.model_file import drop_weights, on_trial, read_model, structure, weight_files, write_model
+from hc_deploy.graph.precision import with_precision
 from hc_deploy.runtime import open_session
 from models.load import new_network
 
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_no_file(model, small_limit, tmp_path, monkeypatch):
 def test_the_command_exports_verifies_and_replaces(tmp_path, engine):
     """The whole command, in a process whose limit is small: two files, then others in their place."""
     code = (
-        "import sys, export; from hc_deploy.console import run_app; from hc_deploy.export import model_file; "
+        "import sys, export; from hc_deploy.console import run_app; from hc_deploy.graph import model_file; "
         "model_file.LARGEST = 100_000; run_app(export.app)"
     )
     network = ["--random-init", "--arch", "hcfcn32_resnet18", "--size", "64x96", "-o", str(tmp_path)]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hc_deploy.export.near_ties import _reachable
+from hc_deploy.parity.id_ties import _reachable
 
 SIZES = [(11, 13), (6, 7), (3, 4)]
 """Of the maps, from fine to coarse; the image is twice as large as the finest."""

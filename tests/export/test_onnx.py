@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from hc_deploy.errors import DeployError, GateError, UsageError
-from hc_deploy.evaluate.fidelity import measure_fidelity, require_fidelity
-from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.deployed import DeployedNet, superpixel_ids
 from hc_deploy.export.diagnose import describe, divergences
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.export.untouched import Untouched
-from hc_deploy.export.verify import OnnxUnderTest
+from hc_deploy.parity.exposed import OnnxUnderTest
+from hc_deploy.parity.fidelity import measure_fidelity, require_fidelity
+from hc_deploy.parity.images import parity_images
 from hc_deploy.runtime import open_session
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from models.load import new_network
@@ -24,7 +24,7 @@ STATIC = {"batch": 1, "height": 65, "width": 97}
 
 
 def compare(net, model, path, size=(65, 97)):
-    with OnnxUnderTest(model, path, open_session) as candidate:
+    with OnnxUnderTest(model.proto, model.spec, path, open_session) as candidate:
         return measure_fidelity(Untouched(net, model.spec), candidate, parity_images(model.spec, size=size))
 
 
@@ -143,7 +143,7 @@ def test_a_wrong_model_fails_the_gate_and_its_operator_is_named(export_small, tm
     fidelity = compare(net, bad, tmp_path / "model.onnx")
     assert fidelity.failures()
     image = next(parity_images(good.spec, size=(65, 97)))
-    with OnnxUnderTest(bad, tmp_path / "model.onnx", open_session) as candidate:
+    with OnnxUnderTest(bad.proto, bad.spec, tmp_path / "model.onnx", open_session) as candidate:
         found = divergences(bad, image, candidate.run_proto)
     with pytest.raises(GateError, match=r"worst operator: Conv .*") as caught:
         require_fidelity(fidelity, candidate="hcfcn32", cause=describe(found))

@@ -8,19 +8,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.evaluate.fidelity import BOUNDS, measure_fidelity
-from hc_deploy.evaluate.parity_images import parity_images
-from hc_deploy.export.functions import (
+from hc_deploy.graph.functions import (
     add_function_bodies,
     as_plugin_nodes,
     as_standard_operators,
     register_schemas,
 )
-from hc_deploy.export.near_ties import near_ties
-from hc_deploy.export.precision import expected_types, with_precision
-from hc_deploy.export.precision_rules import value_types
-from hc_deploy.export.verify import measure_precision
-from hc_deploy.ops.onnx_op import PLUGIN_ATTRIBUTES
+from hc_deploy.graph.onnx_op import PLUGIN_ATTRIBUTES
+from hc_deploy.graph.precision import expected_types, with_precision
+from hc_deploy.graph.precision_rules import value_types
+from hc_deploy.parity.fidelity import BOUNDS, measure_fidelity
+from hc_deploy.parity.gates import measure_precision
+from hc_deploy.parity.id_ties import near_ties
+from hc_deploy.parity.images import parity_images
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.onnxruntime import import_onnxruntime
 from hc_deploy.runtime.session import SessionBase
@@ -78,7 +78,7 @@ def test_float16_answers_as_float32(export_small, tmp_path, arch):
     path = tmp_path / "model.onnx"
     onnx.save(model.proto, path)
     images = parity_images(model.spec, size=(97, 131))
-    fidelity = measure_precision(model, path, "fp16", images, open_session=open_session)
+    fidelity = measure_precision(model.proto, model.spec, path, "fp16", images, open_session=open_session)
     assert fidelity.failures(BOUNDS["fp16"]) == []
     assert fidelity.failures(BOUNDS["fp32"]) != [] or arch == "ssn", "nothing was rounded: float16 did not take place"
 
@@ -274,7 +274,7 @@ def test_ids_of_a_network_differ_at_near_ties_alone(export_small, tmp_path, opti
     path = tmp_path / "model.onnx"
     onnx.save(model.proto, path)
     images = parity_images(model.spec, size=(321, 353))
-    fidelity = measure_precision(model, path, "fp16", images, open_session=open_session)
+    fidelity = measure_precision(model.proto, model.spec, path, "fp16", images, open_session=open_session)
     assert fidelity.superpixel_agreement < 1 and fidelity.wrong_ids == 0 and fidelity.failures(BOUNDS["fp16"]) == []
 
 

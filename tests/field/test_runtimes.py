@@ -9,12 +9,12 @@ import pytest
 
 from hc_deploy.doctor import probe, runtimes
 from hc_deploy.doctor.findings import Status
-from hc_deploy.export.doctor_model import doctor_model
+from hc_deploy.doctor.ops_model import doctor_model
 from hc_deploy.runtime.onnxruntime import import_onnxruntime
 
 
 def test_the_shipped_model_is_what_its_script_makes():
-    """python -m hc_deploy.export.doctor_model"""
+    """python -m hc_deploy.doctor.ops_model"""
     shipped = onnx.ModelProto()
     shipped.ParseFromString(probe.model())
     assert shipped == doctor_model()

@@ -254,11 +254,12 @@ import sys, runpy
 from hc_deploy import interrupts
 interrupts.take()
 import bench
-call = bench._Progress.__call__
+from hc_deploy.commands import bench_progress
+call = bench_progress.Progress.__call__
 def told(self, rounds):
     call(self, rounds)
     print("round", rounds, flush=True)
-bench._Progress.__call__ = told
+bench_progress.Progress.__call__ = told
 from hc_deploy.console import run_app
 run_app(bench.app, {["run", *map(str, arguments)]!r})
 """

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import models
-from hc_deploy.evaluate.fidelity import measure_fidelity
-from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.export.networks import METHODS, deployment_of
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.export.untouched import Untouched
-from hc_deploy.export.verify import OnnxUnderTest
+from hc_deploy.parity.exposed import OnnxUnderTest
+from hc_deploy.parity.fidelity import measure_fidelity
+from hc_deploy.parity.images import parity_images
 from hc_deploy.runtime import open_session
 from models.load import new_network
 from models.registry import ARCHITECTURES, WHOLE
@@ -74,7 +74,7 @@ def test_export_matches_torch_in_onnx_runtime(name, fixed, tmp_path):
         spec = replace(spec, batch=3, height=65, width=97)
     model = export_onnx(net, spec)
     save_onnx(model, tmp_path / "model.onnx")
-    with OnnxUnderTest(model, tmp_path / "model.onnx", open_session) as candidate:
+    with OnnxUnderTest(model.proto, model.spec, tmp_path / "model.onnx", open_session) as candidate:
         given = measure_fidelity(Untouched(net, spec), candidate, parity_images(spec, size=(97, 161)))
     assert given.failures() == [] and given.images == 3
 

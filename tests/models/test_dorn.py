@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from hc_deploy.errors import UsageError
-from hc_deploy.evaluate.fidelity import measure_fidelity
-from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.export.untouched import Untouched
-from hc_deploy.export.verify import OnnxUnderTest
 from hc_deploy.ops import hc_upsample
+from hc_deploy.parity.exposed import OnnxUnderTest
+from hc_deploy.parity.fidelity import measure_fidelity
+from hc_deploy.parity.images import parity_images
 from hc_deploy.runtime import open_session
 from hc_deploy.spec import ModelSpec
 from models.dorn import DORN, FullImageEncoder, SceneUnderstanding, dorn, hcdorn
@@ -273,7 +273,7 @@ def exported(tmp_path_factory):
 
 
 def sessions(net, model, path):
-    return Untouched(net, model.spec), OnnxUnderTest(model, path, open_session)
+    return Untouched(net, model.spec), OnnxUnderTest(model.proto, model.spec, path, open_session)
 
 
 @pytest.mark.parametrize("builder", BUILDERS)

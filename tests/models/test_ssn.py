@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from hc_deploy.errors import UsageError
-from hc_deploy.evaluate.fidelity import measure_fidelity
-from hc_deploy.evaluate.parity_images import parity_images
 from hc_deploy.evaluate.superpixels import (
     achievable_segmentation_accuracy,
     boundary_recall,
@@ -18,8 +16,10 @@ from hc_deploy.evaluate.superpixels import (
 from hc_deploy.export.checkpoint import CheckpointInfo, load_state, read_checkpoint, save_checkpoint
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.export.untouched import Untouched
-from hc_deploy.export.verify import OnnxUnderTest
 from hc_deploy.ops import hc_assign, hc_decode
+from hc_deploy.parity.exposed import OnnxUnderTest
+from hc_deploy.parity.fidelity import measure_fidelity
+from hc_deploy.parity.images import parity_images
 from hc_deploy.runtime import open_session
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from models.lab import denormalised, lab_from_srgb
@@ -352,7 +352,7 @@ def exported(tmp_path_factory):
 
 
 def compare(net, model, path, size=(65, 97)):
-    with OnnxUnderTest(model, path, open_session) as candidate:
+    with OnnxUnderTest(model.proto, model.spec, path, open_session) as candidate:
         return measure_fidelity(Untouched(net, model.spec), candidate, parity_images(model.spec, size=size))
 
 

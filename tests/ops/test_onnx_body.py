@@ -5,7 +5,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from hc_deploy.export.functions import (
+from hc_deploy.graph.bodies import ONNX_OPS
+from hc_deploy.graph.functions import (
     add_function_bodies,
     as_plugin_nodes,
     as_standard_operators,
@@ -13,8 +14,8 @@ from hc_deploy.export.functions import (
     register_schemas,
     single_op_model,
 )
-from hc_deploy.ops import ONNX_OPS, ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
-from hc_deploy.ops.onnx_op import PLUGIN_ATTRIBUTES
+from hc_deploy.graph.onnx_op import PLUGIN_ATTRIBUTES
+from hc_deploy.ops import ClusterOptions, hc_argmax, hc_assign, hc_decode, hc_upsample
 from hc_deploy.runtime.onnxruntime import import_onnxruntime
 from tests.ops.test_reference import OPTIONS, SIZES, keywords, maps
 

@@ -11,16 +11,16 @@ import sys
 import pytest
 from onnx import TensorProto, helper
 
-from hc_deploy.export.functions import (
+from hc_deploy.export.onnx import export_onnx
+from hc_deploy.graph.functions import (
     add_function_bodies,
     as_plugin_nodes,
     as_standard_operators,
     register_schemas,
     single_op_model,
 )
-from hc_deploy.export.onnx import export_onnx
-from hc_deploy.export.precision import with_precision
-from hc_deploy.ops.onnx_op import DOMAIN, PLUGIN_ATTRIBUTES
+from hc_deploy.graph.onnx_op import DOMAIN, PLUGIN_ATTRIBUTES
+from hc_deploy.graph.precision import with_precision
 from hc_deploy.spec import ModelSpec
 from models.load import new_network
 from tests.plugins.built import ROOT

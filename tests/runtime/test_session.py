@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from hc_deploy.engine.build import build_engine
+from hc_deploy.engine.build import run_builder
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.export.deployed import DeployedNet
@@ -52,7 +52,7 @@ def on_gpu(exported, tmp_path_factory):
         if kind not in built:
             engine = tmp_path_factory.mktemp(kind) / "net" / "model.engine"
             options = BuildOptions(kind, "fp32", ShapeRange.of(spec, Shape(1, *SIZE)), plugin="none")
-            build_engine(folder / "model.onnx", engine, spec, options)
+            run_builder(folder / "model.onnx", engine, spec, options)
             built[kind] = engine
         return open_session(built[kind])
 

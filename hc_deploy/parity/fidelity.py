@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hc_deploy.errors import DeployError, GateError
-from hc_deploy.evaluate.metrics import ConfusionMatrix
-from hc_deploy.evaluate.near_ties import near_ties
+from hc_deploy.evaluate.metrics import ConfusionMatrix, label_boundaries
+from hc_deploy.parity.label_ties import near_ties
 from hc_deploy.runtime.session import Array, Outputs, Session
 from hc_deploy.spec import Precision
 
@@ -198,18 +198,6 @@ def require_fidelity(
             expected="the same answer as torch",
             mend=mend,
         )
-
-
-def label_boundaries(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels of label maps [B,H,W] whose right or lower neighbour has another label, and those neighbours."""
-    edge = np.zeros(labels.shape, bool)
-    across = labels[..., :, 1:] != labels[..., :, :-1]
-    down = labels[..., 1:, :] != labels[..., :-1, :]
-    edge[..., :, 1:] |= across
-    edge[..., :, :-1] |= across
-    edge[..., 1:, :] |= down
-    edge[..., :-1, :] |= down
-    return edge
 
 
 def same_depths(truth: Array, given: Array) -> NDArray[np.bool_]:

@@ -28,11 +28,11 @@ import onnx.numpy_helper
 import onnx.shape_inference
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.export import precision_rules as rules
-from hc_deploy.export.functions import add_function_bodies, register_schemas
-from hc_deploy.export.model_file import check_model
-from hc_deploy.export.precision_rules import FLOAT
-from hc_deploy.ops.onnx_op import DOMAIN
+from hc_deploy.graph import precision_rules as rules
+from hc_deploy.graph.functions import add_function_bodies, register_schemas
+from hc_deploy.graph.model_file import check_model
+from hc_deploy.graph.onnx_op import DOMAIN
+from hc_deploy.graph.precision_rules import FLOAT
 from hc_deploy.spec import Precision
 
 LOW_TYPES: dict[Precision, int] = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}

@@ -17,15 +17,14 @@ import onnx
 import onnx.helper
 from numpy.typing import NDArray
 
-from hc_deploy.evaluate.fidelity import NearTies
-from hc_deploy.export.deployed import OUTPUT_STRIDE
-from hc_deploy.export.diagnose import expose_values
-from hc_deploy.export.functions import op_name
-from hc_deploy.export.model_file import write_model
-from hc_deploy.ops.assign import NORM_FLOOR
-from hc_deploy.ops.onnx_op import DOMAIN
+from hc_deploy.cluster_options import NORM_FLOOR
+from hc_deploy.graph.expose import expose_values
+from hc_deploy.graph.functions import op_name
+from hc_deploy.graph.model_file import write_model
+from hc_deploy.graph.onnx_op import DOMAIN
+from hc_deploy.parity.fidelity import NearTies
 from hc_deploy.runtime.session import Array, Session
-from hc_deploy.spec import ModelSpec
+from hc_deploy.spec import OUTPUT_STRIDE, ModelSpec
 from hc_deploy.temporary import temporary_folder
 
 CHUNK = 4096

@@ -22,9 +22,9 @@ def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes,
         MissingDependencyError: the onnx package is not installed.
     """
     try:
-        from hc_deploy.export.functions import as_plugin_nodes
-        from hc_deploy.export.model_file import is_large, read_model
-        from hc_deploy.ops.onnx_op import DOMAIN
+        from hc_deploy.graph.functions import as_plugin_nodes
+        from hc_deploy.graph.model_file import is_large, read_model
+        from hc_deploy.graph.onnx_op import DOMAIN
     except ImportError as error:
         raise MissingDependencyError(
             f"--provider tensorrt rewrites the model, and needs more than running it: {error}",

@@ -4,7 +4,7 @@ Constants stand in them as tensors (`value = int64[2] {1, 2}`). The shape infere
 what `value_ints` gives in a function for a scalar, and refuses the model ("'pads' input must be a 1D"); onnxslim turns
 a `value_float` into a double (so `tau`, which only an attribute can give, is cast).
 
-Bodies are kept as text so that importing an op needs no onnx; `hc_deploy.export.functions` parses them. They work on
+Bodies are kept as text so that importing an op needs no onnx; `hc_deploy.graph.functions` parses them. They work on
 maps laid out [B,H,W,C], where a pixel's channels are contiguous, and multiply each pixel pair with its nine candidates
 by one broadcast MatMul ([B,h,2,w,2,K] x [B,h,1,w,K,9]). On 2 cores at fine map 64x128, K=64, C=19 that takes 3.3 ms in
 ONNX Runtime; a MatMul over cells of four pixels took 8.5 ms (its transposes cost more than the products).

@@ -33,6 +33,23 @@ def near_ties(truth: Outputs, labels: Array, spec: ModelSpec) -> NDArray[np.bool
     return ties
 
 
+def enlarged_labels(logits: Array, spec: ModelSpec, size: tuple[int, int]) -> Array:
+    """Classes [B,H,W] at `size` from logits [B,C,h,w], as HCArgmax defines them; C is 1 as in `near_ties`."""
+    if spec.threshold is not None:
+        logits = np.concatenate([np.full_like(logits, spec.threshold_logit), logits], axis=1)
+    sides = [_between(np.arange(fine), fine, coarse) for fine, coarse in zip(size, logits.shape[2:], strict=True)]
+    (top, bottom, down), (left, right, across) = ((low, high, share.astype(np.float32)) for low, high, share in sides)
+    labels = np.zeros((logits.shape[0], *size), spec.label_type)
+    for image, planes in enumerate(logits.astype(np.float32)):
+        most = np.full(size, -np.inf, np.float32)
+        for label, plane in enumerate(planes):  # one class at a time: all of them enlarged may not fit into memory
+            rows = plane[top] + down[:, None] * (plane[bottom] - plane[top])
+            value = rows[:, left] + across * (rows[:, right] - rows[:, left])
+            labels[image][value > most] = label
+            np.maximum(most, value, out=most)
+    return labels
+
+
 def enlarged_at(logits: Array, at: tuple[Array, ...], channels: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Values of the bilinear (half-pixel) enlargement of `logits` [B,C,h,w] to `shape` [B,H,W], in float64.
 
@@ -41,9 +58,7 @@ def enlarged_at(logits: Array, at: tuple[Array, ...], channels: Array, shape: tu
     """
     image, sides = at[0], []
     for index, fine, coarse in zip(at[1:], shape[1:], logits.shape[2:], strict=True):
-        position = np.maximum((index + 0.5) * coarse / fine - 0.5, 0.0)
-        low = position.astype(np.int64)
-        sides.append((low, np.minimum(low + 1, coarse - 1), position - low))
+        sides.append(_between(index, fine, coarse))
     (top, bottom, down), (left, right, across) = sides
 
     def row(y: Array) -> NDArray[np.float64]:
@@ -52,3 +67,10 @@ def enlarged_at(logits: Array, at: tuple[Array, ...], channels: Array, shape: tu
 
     upper: NDArray[np.float64] = row(top)
     return upper + down * (row(bottom) - upper)
+
+
+def _between(index: Array, fine: int, coarse: int) -> tuple[Array, Array, Array]:
+    """Between which two coarse pixels those of an enlarged side lie (half-pixel), and the share of the second."""
+    position = np.maximum((index + 0.5) * coarse / fine - 0.5, 0.0)
+    low = position.astype(np.int64)
+    return low, np.minimum(low + 1, coarse - 1), position - low

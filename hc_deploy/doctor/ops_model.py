@@ -1,4 +1,4 @@
-"""Makes the model that `hc-deploy doctor` runs: `python -m hc_deploy.export.doctor_model`, after the bodies changed."""
+"""Makes the model that `hc-deploy doctor` runs: `python -m hc_deploy.doctor.ops_model`, after the bodies changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from onnx import TensorProto
 
 import hc_deploy.doctor
 from hc_deploy.doctor import probe
-from hc_deploy.export.functions import IR_VERSION, add_function_bodies, register_schemas
 from hc_deploy.files import write_bytes
-from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
+from hc_deploy.graph.functions import IR_VERSION, add_function_bodies, register_schemas
+from hc_deploy.graph.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
 
 HARD: dict[str, Any] = {"tau": 0.07, "similarity": "cosine", "border": "exclude", "assignment": "hard"}
 SOFT: dict[str, Any] = {"tau": 0.07, "similarity": "cosine", "border": "zero", "assignment": "soft"}

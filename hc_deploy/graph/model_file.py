@@ -21,6 +21,7 @@ from hc_deploy.errors import DeployError, first_line
 from hc_deploy.external_data import files_beside, require_external_data
 from hc_deploy.files import write_bytes, write_error
 from hc_deploy.interrupts import assured, salvaging
+from hc_deploy.spec import METADATA_KEY, ModelSpec
 from hc_deploy.temporary import beside, temporary_folder
 
 LARGEST = 2**31 - 2**20
@@ -34,12 +35,15 @@ WEIGHTS = "weights-{}.data"
 """Name of the file of weights; the first twelve digits of its SHA-1 stand in it."""
 
 
-def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
-    """The model in a file, or in its bytes; DeployError where that is no whole model or its weights are not there."""
+def read_model(path: Path, data: bytes | None = None, *, weights: bool = True) -> onnx.ModelProto:
+    """The model in a file, or in its bytes; DeployError where that is no whole model or its weights are not there.
+
+    weights: read those in another file too.
+    """
     if data is None:
         require_external_data(path)
     try:
-        return onnx.load(str(path)) if data is None else onnx.load_model_from_string(data)
+        return onnx.load_model_from_string(data) if data is not None else onnx.load(path, load_external_data=weights)
     except DecodeError:
         raise DeployError(
             f"{path} is not a whole ONNX file", expected="the file as export.py wrote it", mend="export it again"
@@ -50,6 +54,18 @@ def read_model(path: Path, data: bytes | None = None) -> onnx.ModelProto:
             expected="the model and the files that it has weights in, in one folder",
             mend="copy all of them, or export it again",
         ) from None
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """What the model in a file says of itself; DeployError where it was not made by `export.py`."""
+    metadata = {entry.key: entry.value for entry in read_model(path, weights=False).metadata_props}
+    if METADATA_KEY not in metadata:
+        raise DeployError(
+            f"{path} is an ONNX model without '{METADATA_KEY}' metadata",
+            expected="a model.onnx made by export.py",
+            mend="python export.py CHECKPOINT -o DIR",
+        )
+    return ModelSpec.from_json(metadata[METADATA_KEY], source=str(path))
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> Path | None:

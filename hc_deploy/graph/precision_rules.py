@@ -12,9 +12,9 @@ import onnx.defs
 import onnx.helper
 import onnx.shape_inference
 
-from hc_deploy.export.functions import OPS, op_name
-from hc_deploy.export.model_file import structure
-from hc_deploy.ops.onnx_op import DOMAIN
+from hc_deploy.graph.functions import OPS, op_name
+from hc_deploy.graph.model_file import structure
+from hc_deploy.graph.onnx_op import DOMAIN
 
 FLOAT = onnx.TensorProto.FLOAT
 STANDARD = ("", "ai.onnx")

@@ -18,9 +18,10 @@ import onnx.helper
 import onnx.inliner
 import onnx.parser
 
-from hc_deploy.export.model_file import check_model, structure, with_weights
-from hc_deploy.ops import ONNX_OPS, ClusterOptions, OnnxOp, argmax
-from hc_deploy.ops.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
+from hc_deploy.cluster_options import ClusterOptions
+from hc_deploy.graph.bodies import ONNX_OPS, argmax
+from hc_deploy.graph.model_file import check_model, structure, with_weights
+from hc_deploy.graph.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES, OnnxOp
 
 FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 IR_VERSION = 10
