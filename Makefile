@@ -46,7 +46,7 @@ demo: $(INSTALLED)
 	@set -e; for network in $(NETWORKS); do \
 	  $(BIN)/python export.py models/weights/$${network}_street.safetensors -o $(DEMO)/$$network --size $(SIZE); done
 	@echo "== 2/4 render a street clip"
-	$(BIN)/python -m models.streets clip -o $(DEMO)/clip --seed 30 --size $(SIZE) --frames 100 --fps 25
+	$(BIN)/python -m scenes clip -o $(DEMO)/clip --seed 30 --size $(SIZE) --frames 100 --fps 25
 	@echo "== 3/4 segment it with HCPSPNet"
 	$(BIN)/hc-deploy video $(DEMO)/hcpspnet $(DEMO)/clip/street.mp4 -o $(DEMO)/street_segmented.mp4
 	@echo "== 4/4 measure the HC networks side by side with their baselines"

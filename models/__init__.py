@@ -1,7 +1,7 @@
 """The paper's networks, by name: `build("hcpspnet_resnet101", classes=19, level=2)`.
 
 A name is the paper's in lower case without hyphens, plus the backbone. torch is imported when a network is built, not
-before, so that `python -m models.streets` starts at once.
+before, so that `python -m scenes` starts at once.
 """
 
 from __future__ import annotations

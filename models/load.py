@@ -26,7 +26,7 @@ from hc_deploy.shown import quoted
 from hc_deploy.spec import OUTPUTS, ModelSpec
 from models.asked import PROBE_SIZE, Asked, class_set, normalisation, probe
 from models.registry import build, names
-from models.weights_from import translate
+from models.weights_from.translate import translate
 
 MOST_TIMES, FREE_VALUES = 4, 2**24
 """So many times a checkpoint's values, and 64 MB, a network may be before it is refused unbuilt."""

@@ -9,11 +9,11 @@ import pytest
 
 import bench
 import export
-import models.train
-import models.weights_from
 from hc_deploy.cli import app as hc_deploy
 from hc_deploy.errors import UsageError
 from hc_deploy.outputs import Output, check_outputs, files_of
+from models.train import __main__ as train_command
+from models.weights_from import __main__ as weights_command
 from tests.video.toys import photograph, save_toy, toy_spec, write_movie
 
 EXPORT = ("--random-init", "--arch", "fcn32_resnet18")
@@ -77,9 +77,9 @@ CASES = [
     (hc_deploy, ["video", "net", "in.avi", "-o", "new/", "--labels", "new"]),
     (hc_deploy, ["infer", "net", "x.png", "x_overlay.png", "-o", "."]),
     (hc_deploy, ["infer", "net", "frames", "x.png", "x_overlay.png", "-o", "net/.."]),
-    (models.train.app, ["fcn32_resnet18", "--init", "w.safetensors", "-o", "w.safetensors"]),
-    (models.train.app, ["fcn32_resnet18", "--init", "net/w.safetensors", "-o", "net2/w.safetensors"]),
-    (models.weights_from.app, ["w.safetensors", "-o", "./w.safetensors"]),
+    (train_command.app, ["fcn32_resnet18", "--init", "w.safetensors", "-o", "w.safetensors"]),
+    (train_command.app, ["fcn32_resnet18", "--init", "net/w.safetensors", "-o", "net2/w.safetensors"]),
+    (weights_command.app, ["w.safetensors", "-o", "./w.safetensors"]),
 ]
 
 

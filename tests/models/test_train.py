@@ -17,10 +17,10 @@ import models
 from hc_deploy.errors import DeployError
 from hc_deploy.export.checkpoint import read_checkpoint
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
-from models.dataset import Frames, augment, normalised, rendered_streets
-from models.initialise import initialise_backbone
 from models.load import load_network
-from models.training import AUXILIARY_WEIGHT, Recipe, objective, train, validate
+from models.train.dataset import Frames, augment, normalised, rendered_streets
+from models.train.initialise import initialise_backbone
+from models.train.loop import AUXILIARY_WEIGHT, Recipe, objective, train, validate
 
 TINY = [
     "--steps",

@@ -26,9 +26,9 @@ from hc_deploy.export.families import recognise
 from hc_deploy.ops import hc_argmax
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 from models.load import load_network
-from models.mmseg_meta import class_set, normalisation_of, options_of
-from models.training import initialise_backbone
-from models.weights_from import load_backbone, translate
+from models.train.loop import initialise_backbone
+from models.weights_from.mmseg_meta import class_set, normalisation_of, options_of
+from models.weights_from.translate import load_backbone, translate
 
 ROOT = Path(__file__).parents[2]
 SIZES = ((33, 329), (47, 66))

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from torch import nn
 
-from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state, read_checkpoint, save_checkpoint
+from hc_deploy.export.checkpoint import Checkpoint, CheckpointInfo, load_state
 from hc_deploy.export.families import BACKBONE, FAMILIES, Recognised, recognise, unwrapped
-from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import quoted
-from models.foreign_keys import KEYS, OPTIONS, renamed
-from models.mmseg_meta import class_set, normalisation_of, options_of
 from models.resnet import ResNet
+from models.weights_from.foreign_keys import KEYS, OPTIONS, renamed
+from models.weights_from.mmseg_meta import class_set, normalisation_of, options_of
 
 AUTO = "auto"
 LEGAL = ", ".join([*FAMILIES, AUTO])
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def translate(checkpoint: Checkpoint, family: str, *, arch: str | None, options: dict[str, Any]) -> Checkpoint:
@@ -44,7 +40,7 @@ def translate(checkpoint: Checkpoint, family: str, *, arch: str | None, options:
         DeployError: the file is of no known family, or of a network that is not built here.
     """
     path = checkpoint.path
-    found = _recognised(checkpoint, family)
+    found = recognised(checkpoint, family)
     family = found.family if family == AUTO and found else family
     if found and found.architecture == BACKBONE:
         _refuse_backbone(path, arch)
@@ -75,7 +71,7 @@ def translate(checkpoint: Checkpoint, family: str, *, arch: str | None, options:
     return replace(checkpoint, info=info, state=state)
 
 
-def _recognised(checkpoint: Checkpoint, family: str) -> Recognised | None:
+def recognised(checkpoint: Checkpoint, family: str) -> Recognised | None:
     path = checkpoint.path
     if family not in (*FAMILIES, AUTO):
         raise UsageError(f"--weights-from {family}", expected=f"one of {LEGAL}")
@@ -159,41 +155,3 @@ def load_backbone(checkpoint: Checkpoint, found: Recognised) -> nn.Module:
     holder.backbone = ResNet(found.backbone, width=_options_from_shapes(found.family, state).get("width", 64))
     load_state(holder, Checkpoint(checkpoint.path, CheckpointInfo(), state), arch=f"a {found.backbone} backbone")
     return holder
-
-
-@app.command()
-def main(
-    file: Annotated[Path, typer.Argument(help="Somebody else's checkpoint: .pth, .pt or .safetensors.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write (.safetensors).")],
-    arch: Annotated[str | None, typer.Option(help="Architecture, e.g. pspnet_resnet101 [what the names say].")] = None,
-    weights_from: Annotated[str, typer.Option(help=f"Whose file it is: {LEGAL}.")] = AUTO,
-    option: Annotated[list[str] | None, typer.Option("--option", help="Build option NAME=VALUE, repeatable.")] = None,
-) -> None:
-    """Write somebody else's weights as a checkpoint of this project."""
-    from models.load import load_network
-
-    if output.suffix != ".safetensors":
-        raise UsageError(f"-o {output}", expected="a name that ends in .safetensors")
-    claim_outputs(files_of(file), [Output(output)])
-    checkpoint = read_checkpoint(file)
-    found = _recognised(checkpoint, weights_from)
-    if found and found.architecture == BACKBONE and found.backbone and arch is None:
-        net = load_backbone(checkpoint, found)
-        training = {"weights_from": found.family, "file": file.name}
-        save_checkpoint(output, net, CheckpointInfo(classes=(), palette=(), training=training))
-        print_line(f"{output}: backbone {found.backbone}, no head")
-        print_line(f"next: python -m models.train hcfcn32_{found.backbone} --init {quoted(output)} -o OUT.safetensors")
-        return
-    net, spec = load_network(checkpoint, arch=arch, options=option_pairs(option or []), weights_from=weights_from)
-    training = {"weights_from": found.family if found else weights_from, "file": file.name}
-    info = CheckpointInfo(
-        arch=spec.arch, options=spec.options, classes=spec.classes, palette=spec.palette, mean=spec.mean, std=spec.std,
-        channels=spec.channels, scale=spec.scale, stated=spec.normalisation == "stated", training=training,
-    )  # fmt: skip
-    save_checkpoint(output, net, info)
-    print_line(f"{output}: {spec.arch}, {len(spec.classes)} classes, {spec.options}")
-    print_line(f"next: python export.py {quoted(output)} -o DIR")
-
-
-if __name__ == "__main__":
-    run_app(app)

@@ -53,7 +53,7 @@ def main(
     cropped, rendered = parse_size(crop), parse_size(size)
     require_image_memory(batch, *cropped, mend="a smaller --crop or --batch")
     require_image_memory(1, *rendered, mend="a smaller --size")
-    from models.training import Recipe, train_network
+    from models.train.loop import Recipe, train_network
 
     recipe = Recipe(
         steps, batch, cropped, learning_rate, weight_decay, scenes, rendered, seed,

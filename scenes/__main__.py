@@ -1,4 +1,4 @@
-"""`python -m models.streets clip|sheet`: write a demo clip with its labels, or a sheet of scenes to look at."""
+"""`python -m scenes clip|sheet`: write a demo clip with its labels, or a sheet of scenes to look at."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from hc_deploy.outputs import Output
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, print what was written."""
-    parser = argparse.ArgumentParser(prog="python -m models.streets", description="Drawn streets with exact labels.")
+    parser = argparse.ArgumentParser(prog="python -m scenes", description="Drawn streets with exact labels.")
     commands = parser.add_subparsers(dest="command", required=True)
     clip = commands.add_parser("clip", help="an MP4 and a folder of labels")
     clip.add_argument(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hc_deploy.classes import CITYSCAPES
-from models.streets.clip import iterate_clip, write_clip
-from models.streets.labels import Label
-from models.streets.scene import Scene
+from scenes.clip import iterate_clip, write_clip
+from scenes.labels import Label
+from scenes.scene import Scene
 
 SEEDS = range(24)
 
@@ -164,7 +164,7 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path):
 
 def test_the_command_answers_and_refuses(tmp_path):
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "models.streets"]
+    command = [sys.executable, "-m", "scenes"]
     done = subprocess.run(
         [*command, "clip", "-o", str(tmp_path), "--size", "64x128", "--frames", "2"], cwd=root, capture_output=True
     )

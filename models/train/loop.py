@@ -26,8 +26,8 @@ from hc_deploy.export.checkpoint import (
 from hc_deploy.export.networks import deployment_of
 from hc_deploy.files import make_folder
 from hc_deploy.ops import hc_argmax
-from models.dataset import Frames, batches, normalised, rendered_streets
-from models.initialise import initialise_backbone
+from models.train.dataset import Frames, batches, normalised, rendered_streets
+from models.train.initialise import initialise_backbone
 
 CLASSES = len(CITYSCAPES.names)
 VALIDATION_SEED = 1_000_000

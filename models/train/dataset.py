@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import scenes as renderer
 from hc_deploy.children import die_with_the_parent
 from hc_deploy.errors import DeployError
 from hc_deploy.evaluate.metrics import IGNORE
@@ -27,8 +28,7 @@ from hc_deploy.files import atomic_path, make_folder
 from hc_deploy.interrupts import assured, postponed
 from hc_deploy.shown import quoted
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
-from models import streets
-from models.streets.scene import Scene
+from scenes.scene import Scene
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -77,7 +77,7 @@ def _render(seed: int, size: tuple[int, int]) -> Sample:
 
 def _generator() -> str:
     """Digest of the sources that draw a scene: when they change, it is drawn anew."""
-    sources = sorted(Path(streets.__file__).parent.glob("*.py"))
+    sources = sorted(Path(renderer.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
 
