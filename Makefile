@@ -10,7 +10,7 @@ LOCKS := lock/build.txt lock/dev.txt
 PLUGIN_LOCKS := tests/plugins/tensorrt-10.txt tests/plugins/tensorrt-11.txt
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup lock demo test lint plugin clean
+.PHONY: setup lock demo test lint docs plugin clean
 
 setup: $(INSTALLED)
 
@@ -65,6 +65,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages of docs/ -> site/; every link is checked.
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --quiet
+
 # The kernels and the TensorRT plugin -> hc_deploy/lib; plugins/CMakeLists.txt says what each needs. No .venv needed.
 # ARCHS="80;90" names the compute capabilities, TENSORRT_INCLUDE_DIR=/path the folder of TensorRT's headers.
 CMAKE = $(or $(wildcard $(BIN)/cmake),$(shell command -v cmake),$(error cmake was not found: pip install cmake))
@@ -73,4 +77,4 @@ plugin:
 	@env -u MAKEFLAGS -u MAKELEVEL $(CMAKE) --build build/plugins
 
 clean:
-	rm -rf $(DEMO) build dist hc_deploy/lib .mypy_cache .ruff_cache .data
+	rm -rf $(DEMO) build dist site hc_deploy/lib .mypy_cache .ruff_cache .data

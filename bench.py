@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import

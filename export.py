@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
@@ -28,9 +28,9 @@ from hc_deploy.commands.summary import next_line
 from hc_deploy.console import option_pairs, print_line, run_app
 from hc_deploy.engine.options import BuildOptions, Shape
 from hc_deploy.errors import UsageError
-from hc_deploy.limits import MOST_BATCH, require_image_memory
 from hc_deploy.shown import quoted
 from hc_deploy.spec import CHANNELS, INPUT_KINDS, OUTPUTS, SCALES, ModelSpec, Output, Task, parse_size
+from hc_deploy.system.limits import MOST_BATCH, require_image_memory
 
 if TYPE_CHECKING:
     from torch import nn

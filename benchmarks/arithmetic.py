@@ -174,7 +174,7 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")] = Path("docs/models.md"),
 ) -> None:
     """Write the table of parameters, arithmetic and memory."""
-    from hc_deploy.files import write_bytes
+    from hc_deploy.system.files import write_bytes
 
     text = document()
     write_bytes(output, text.encode())

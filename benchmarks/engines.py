@@ -7,7 +7,7 @@ engines need an RTX card.
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
@@ -23,7 +23,7 @@ import typer
 from hc_deploy.console import print_note, print_text, run_app
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.spec import ModelSpec, Precision
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.temporary import temporary_folder
 
 SIZE = (512, 1024)
 DEPTH_SIZE = (257, 353)
@@ -69,8 +69,8 @@ def main(
     """Build the zoo. Exit code 1 when an engine could not be built."""
     from hc_deploy.bench.environment import read_environment
     from hc_deploy.engine import flavours
-    from hc_deploy.files import write_bytes
-    from hc_deploy.strict_json import render
+    from hc_deploy.system.files import write_bytes
+    from hc_deploy.system.strict_json import render
 
     unknown = [name for name in only or () if name not in SYSTEMS]
     if unknown:

@@ -125,7 +125,7 @@ def main(
 ) -> None:
     """Time the ONNX function bodies and whole networks side by side."""
     from hc_deploy.bench.environment import read_environment
-    from hc_deploy.files import write_bytes
+    from hc_deploy.system.files import write_bytes
 
     runs = network_runs(threads)
     for fine in FINE_MAPS:

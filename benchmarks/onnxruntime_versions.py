@@ -76,8 +76,8 @@ def main(
     ] = None,
 ) -> None:
     """Run every case in every version, and write the table."""
-    from hc_deploy.files import write_bytes
-    from hc_deploy.temporary import temporary_folder
+    from hc_deploy.system.files import write_bytes
+    from hc_deploy.system.temporary import temporary_folder
 
     with temporary_folder() as folder:
         cases = folder / "cases"

@@ -1,6 +1,6 @@
 """`hc-deploy`, and `python -m hc_deploy`."""
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 
 def main() -> None:

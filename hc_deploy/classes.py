@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.errors import UsageError
-from hc_deploy.strict_json import parse
+from hc_deploy.system.strict_json import parse
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.interrupts import exit_code, reason
-from hc_deploy.outputs import Output, check_outputs
 from hc_deploy.shown import visible
+from hc_deploy.system.interrupts import exit_code, reason
+from hc_deploy.system.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
     import typer

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy import install
-from hc_deploy.digest import file_sha256
 from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
-from hc_deploy.external_data import files_beside, require_external_data
-from hc_deploy.files import require_file
+from hc_deploy.graph.external_data import files_beside, require_external_data
 from hc_deploy.shown import quoted
 from hc_deploy.spec import METADATA_KEY, ModelSpec, network_text
+from hc_deploy.system.digest import file_sha256
+from hc_deploy.system.files import require_file
 
 Lines = list[tuple[str, str]]
 KINDS = "model.onnx, model.engine, a checkpoint (.safetensors, .pth, .pt) or a report (.json)"
@@ -119,8 +119,8 @@ def _another_onnx(path: Path, built_from: FileRecord) -> Lines:
 
 def _opened(path: Path) -> Lines:
     """The engine itself, or why it is not opened here."""
-    from hc_deploy.gpu import read_gpu
     from hc_deploy.runtime.tensorrt import TensorRtSession
+    from hc_deploy.system.gpu import read_gpu
 
     if read_gpu(clocks=False) is None:
         return [("engine", "not opened: no GPU here")]

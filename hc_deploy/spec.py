@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.limits import LONGEST_NAME, MOST_CLASSES, why_too_large
-from hc_deploy.strict_json import Mismatch, decode, parse
+from hc_deploy.system.limits import LONGEST_NAME, MOST_CLASSES, why_too_large
+from hc_deploy.system.strict_json import Mismatch, decode, parse
 
 METADATA_KEY = "hc_deploy"
 SPEC_SCHEMA = 1

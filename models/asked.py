@@ -12,8 +12,8 @@ from hc_deploy.classes import ClassSet
 from hc_deploy.errors import DeployError, UsageError, first_line
 from hc_deploy.export.checkpoint import CheckpointInfo
 from hc_deploy.export.networks import logits_of
-from hc_deploy.limits import MOST_CLASSES
 from hc_deploy.spec import CHANNELS, Channels
+from hc_deploy.system.limits import MOST_CLASSES
 
 PROBE_SIZE = (64, 64)
 """Of networks of the registry, which take any size."""

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from hc_deploy import interrupts
 from hc_deploy.console import claim_outputs, open_streams, print_error, print_line
 from hc_deploy.errors import DeployError
-from hc_deploy.outputs import Output
+from hc_deploy.system import interrupts
+from hc_deploy.system.outputs import Output
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 
-from hc_deploy.names import openable
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.names import openable
+from hc_deploy.system.temporary import temporary_folder
 
 from .scene import Frame, Scene
 

@@ -7,7 +7,7 @@ import pytest
 
 from hc_deploy.doctor import Status, gpu
 from hc_deploy.engine import plugin_library
-from hc_deploy.gpu import Gpu
+from hc_deploy.system.gpu import Gpu
 
 
 def test_tensorrt_rtx_builds_an_engine_here():

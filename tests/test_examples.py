@@ -1,5 +1,6 @@
 """The examples run as a user runs them, and the names of the package are what they say."""
 
+import os
 import re
 import subprocess
 import sys
@@ -15,12 +16,13 @@ from hc_deploy.classes import numbered_classes
 from tests.video.toys import save_toy, toy_spec, write_movie
 
 ROOT = Path(hc_deploy.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def run(name, *arguments):
     """What an example prints."""
     command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -61,6 +63,17 @@ def test_video(tmp_path):
     movie = write_movie(tmp_path / "in.mp4", count=7)
     lines = run("video", model, movie).splitlines()
     assert len(lines) == 7 and lines[3].startswith("frame 3 at ")
+
+
+def test_the_readme(tmp_path):
+    """Its lines of Python, on another model and video."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "demo" / "hcpspnet").mkdir(parents=True)
+    save_toy(tmp_path / "demo" / "hcpspnet" / "model.onnx", toy_spec())
+    (tmp_path / "demo" / "clip").mkdir()
+    write_movie(tmp_path / "demo" / "clip" / "street.mp4", count=3)
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
+    assert done.stdout.splitlines() == ["0.0 (64, 96)", "0.04 (64, 96)", "0.08 (64, 96)"], done.stderr
 
 
 def test_two_models(exported):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hc_deploy.errors import DeployError
-from hc_deploy.files import atomic_path, make_folder, require_file, write_bytes
+from hc_deploy.system.files import atomic_path, make_folder, require_file, write_bytes
 
 
 def test_the_new_file_or_the_old_one(tmp_path):
@@ -26,7 +26,7 @@ def test_the_new_file_or_the_old_one(tmp_path):
 
 
 def test_a_full_disk(tmp_path):
-    code = "from hc_deploy.files import write_bytes, Path; write_bytes(Path('out'), bytes(1_000_000))"
+    code = "from hc_deploy.system.files import write_bytes, Path; write_bytes(Path('out'), bytes(1_000_000))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),

@@ -29,18 +29,27 @@ ALLOWED = {
     "rich": ("hc_deploy.bench.table",),
 }
 PRINTERS = ("console.py", "cli.py", "commands/", "__main__.py")
-SHARED = ("runtime.session", "runtime.image")
-"""What every room may import: the Session contract, and pre- and postprocessing."""
+SHARED = ("system", "runtime.session", "runtime.image")
+"""What every room may import: the machine, the Session contract, and pre- and postprocessing."""
+ENGINE_FILES = ("flavours", "plugin_library", "sidecar", "options")
 ROOMS = {
+    "system": (),
     "ops": (),
     "graph": (),
-    "runtime": ("graph.provider", "engine.flavours", "engine.plugin_library", "engine.sidecar", "engine.options"),
+    "runtime": (
+        "graph.provider",
+        "graph.external_data",
+        "engine.flavours",
+        "engine.plugin_library",
+        "engine.sidecar",
+        "engine.options",
+    ),
     "engine": ("graph",),
     "evaluate": (),
     "parity": ("graph", "evaluate", "engine.options"),
     "export": ("graph", "ops", "parity"),
     "video": ("evaluate",),
-    "bench": (),
+    "bench": ("graph.external_data",),
     "doctor": ("graph", "engine", "runtime", "video", "bench", "ops"),
     "arrows": ("export", "graph", "engine", "runtime", "parity", "video", "bench"),
     "commands": ("arrows", "export", "engine", "runtime", "video", "bench", "doctor"),

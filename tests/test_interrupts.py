@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hc_deploy.interrupts import assured, deferred, instead, postponed
+from hc_deploy.system.interrupts import assured, deferred, instead, postponed
 from tests.video.toys import save_toy, toy_spec, write_movie
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def test_opencv_under_fire(tmp_path):
     """A KeyboardInterrupt crashes OpenCV within a few hundred; a thousand deferred ones are one mark."""
     code = """
 import os, signal, threading, cv2, numpy as np
-from hc_deploy.interrupts import deferred
+from hc_deploy.system.interrupts import deferred
 image, table, labels = np.zeros((60, 80, 3), np.uint8), np.zeros((256, 1, 3), np.uint8), np.zeros((60, 80), np.uint8)
 def fire():
     for _ in range(1000):
@@ -89,8 +89,8 @@ def test_leaving_cleans_up(tmp_path):
     """Innermost first, with what atexit holds; a second Ctrl-C stops no cleaning."""
     code = """
 import atexit, os, signal, sys, tempfile, time
-from hc_deploy import interrupts
-from hc_deploy.files import atomic_path
+from hc_deploy.system import interrupts
+from hc_deploy.system.files import atomic_path
 from pathlib import Path
 def clean():
     os.kill(os.getpid(), signal.SIGINT)
@@ -113,7 +113,7 @@ print("went on")
 def test_cleaning_that_hangs_is_given_up(tmp_path):
     code = """
 import signal, threading
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH = interrupts.SECONDS_TO_CLEAN = 0.5
 interrupts.take()
 lock = threading.Lock()
@@ -129,7 +129,7 @@ with interrupts.assured(lock.acquire):
 def test_each_signal_has_its_code(tmp_path, name, code):
     script = f"""
 import signal
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 clean, note = lambda: print("cleaned", flush=True), lambda: interrupts.reason() + ", said"
 with interrupts.assured(clean), interrupts.saying(note):
@@ -144,7 +144,7 @@ def test_the_first_signal_gives_the_code(tmp_path):
     """Slurm, docker and impatient people send a second one."""
     code = """
 import os, signal
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 with interrupts.deferred() as asked:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -159,7 +159,7 @@ def test_a_handler_of_somebody_elses_is_kept(tmp_path):
     code = """
 import signal
 signal.signal(signal.SIGTERM, lambda number, frame: print("theirs", flush=True))
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 signal.raise_signal(signal.SIGTERM)
 """
@@ -171,7 +171,7 @@ def test_a_forked_process_is_on_its_own(tmp_path):
     """A signal to it ends it alone: it cleans up nothing of its parent's, and its parent goes on."""
     code = """
 import os, signal, time
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH = interrupts.SECONDS_TO_CLEAN = 0.2
 interrupts.take()
 with interrupts.assured(lambda: print("cleaned by", "parent" if os.getpid() == parent else "child", flush=True)):
@@ -196,7 +196,7 @@ def test_more_time_for_what_is_finished(tmp_path):
     """A block that says that it takes long is let finish."""
     code = """
 import signal, time
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH, interrupts.SECONDS_IN_ALL = 0.2, 0.5
 interrupts.take()
 with interrupts.postponed(seconds=30):
@@ -212,7 +212,7 @@ with interrupts.postponed(seconds=30):
 def test_the_process_beside_a_command_goes_with_it(tmp_path, end):
     code = f"""
 import os
-from hc_deploy import interrupts, last_resort
+from hc_deploy.system import interrupts, last_resort
 serve, detach = last_resort._serve, last_resort._detach
 def told(*arguments):
     os.write(1, str(os.getpid()).encode())
@@ -233,7 +233,7 @@ def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
     """As under nohup, or in the background of a shell without job control."""
     code = """
 import signal
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 with interrupts.deferred() as asked:
     signal.raise_signal(signal.SIGINT)
@@ -273,7 +273,7 @@ def test_nested_blocks_with_one_function(tmp_path):
     """The end of the inner one must not take the outer one's assurance away."""
     code = """
 import signal
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 def clean():
     print("clean", flush=True)
@@ -289,7 +289,7 @@ def test_standard_error_is_heard_again(tmp_path):
     """Ctrl-C within a block that silences it."""
     code = """
 import signal
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 from hc_deploy.video.quiet import quiet_stderr
 interrupts.take()
 with quiet_stderr(), quiet_stderr():

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from hc_deploy import gpu as module
 from hc_deploy.bench.environment import read_environment
-from hc_deploy.gpu import Gpu, driver_version, parse_tool, read_gpu
+from hc_deploy.system import gpu as module
+from hc_deploy.system.gpu import Gpu, driver_version, parse_tool, read_gpu
 
 DRIVER = """
 #include <string.h>
@@ -88,7 +88,7 @@ def test_a_line_of_nvidia_smi():
 
 def test_the_answer_of_this_machine():
     """Where there is a GPU, torch names the same one; where there is no driver, nothing crashes."""
-    code = "from hc_deploy.gpu import read_gpu; print(read_gpu())"
+    code = "from hc_deploy.system.gpu import read_gpu; print(read_gpu())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     import torch
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from hc_deploy import temporary
-from hc_deploy.files import write_bytes
-from hc_deploy.temporary import beside, make_temporary_folder, sweep, temporary_folder
+from hc_deploy.system import temporary
+from hc_deploy.system.files import write_bytes
+from hc_deploy.system.temporary import beside, make_temporary_folder, sweep, temporary_folder
 
 LEFT_BY = """
 import os, sys
 from pathlib import Path
-from hc_deploy.temporary import beside, make_temporary_folder
+from hc_deploy.system.temporary import beside, make_temporary_folder
 name = beside(Path("out.mp4"))
 name.touch()
 (make_temporary_folder(Path()) / "inner").touch()
@@ -32,7 +32,7 @@ def _swept_before(monkeypatch):
 
 
 def start(code: str, cwd: Path) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(Path(temporary.__file__).parents[1]), "TMPDIR": str(cwd)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(temporary.__file__).parents[2]), "TMPDIR": str(cwd)}
     return subprocess.Popen([sys.executable, "-c", code], cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True)
 
 

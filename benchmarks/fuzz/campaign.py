@@ -12,7 +12,7 @@ from random import Random
 
 from benchmarks.fuzz.child import Child, Ending, Seed, Target
 from benchmarks.fuzz.mutations import Mutation
-from hc_deploy.files import write_bytes
+from hc_deploy.system.files import write_bytes
 
 SHRINKING_SECONDS = 20.0
 SHRINKING_TRIES = 200

@@ -26,7 +26,7 @@ from benchmarks.fuzz.mutations import (
 from benchmarks.fuzz.readers import PICKLE_ARCH, PICKLE_OPTIONS
 from benchmarks.fuzz.values import command_lines
 from hc_deploy.spec import ModelSpec
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.temporary import temporary_folder
 
 SPEC = ModelSpec(
     "fcn32_resnet18", ("road", "car"), ((1, 2, 3), (4, 5, 6)), batch=1, height=8, width=12, options={"width": 4}
@@ -92,7 +92,7 @@ def _model_seeds() -> Iterator[Seed]:
 def _sidecar_seeds() -> Iterator[Seed]:
     from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
     from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, sidecar_path
-    from hc_deploy.gpu import Gpu
+    from hc_deploy.system.gpu import Gpu
 
     shape = Shape(1, 8, 12)
     with temporary_folder() as folder:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.readers import printed
-from hc_deploy.children import leave_signals_to_the_parent
+from hc_deploy.system.children import leave_signals_to_the_parent
 
 MOST_BYTES = 3 << 30
 """Beyond what the process holds when it is ready; more is refused by the system (MemoryError, std::bad_alloc)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.report import BackendState, RunReport
     from benchmarks.gpu.store import Store
     from hc_deploy.bench.clocks import Plan
-    from hc_deploy.gpu import Gpu
+    from hc_deploy.system.gpu import Gpu
 
 SECONDS, QUICK_SECONDS = 20.0, 5.0
 QUICK_ROUNDS, DRY_ROUNDS = 40, 6
@@ -53,8 +53,8 @@ def main(
     Ctrl-C keeps what was measured. Exit code 3 when a deployed network's answer is not torch's; 4 without a GPU.
     """
     from hc_deploy.errors import GateError, MissingDependencyError
-    from hc_deploy.files import make_folder
-    from hc_deploy.gpu import read_gpu
+    from hc_deploy.system.files import make_folder
+    from hc_deploy.system.gpu import read_gpu
 
     scope = DRY if dry_run else QUICK if quick else FULL
     groups = chosen(plan(scope), only or ())
@@ -166,7 +166,7 @@ class Run:
     def save(self) -> RunReport:
         """Write both files with what there is."""
         from benchmarks.gpu.markdown import markdown
-        from hc_deploy.files import write_bytes
+        from hc_deploy.system.files import write_bytes
 
         report = self._report()
         write_bytes(self.output / "report.json", report.to_json().encode())

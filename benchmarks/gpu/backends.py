@@ -10,9 +10,9 @@ from typing import Any
 from benchmarks.gpu.cases import ENGINES, Backend, Case
 from benchmarks.gpu.store import Files
 from hc_deploy.errors import DeployError
-from hc_deploy.gpu import Gpu
 from hc_deploy.runtime.session import Session
 from hc_deploy.spec import Precision
+from hc_deploy.system.gpu import Gpu
 
 DRY_THREADS = 1
 """Tiny networks gain nothing from more."""

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.gpu.measure import GroupResult
 from benchmarks.gpu.targets import Verdict
 from hc_deploy.bench.environment import Environment
-from hc_deploy.strict_json import render
+from hc_deploy.system.strict_json import render
 
 SCHEMA = 1
 

@@ -20,11 +20,11 @@ from benchmarks.gpu.cases import ENGINES, Case, Network
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Sidecar, read_sidecar, verify_engine
 from hc_deploy.errors import DeployError
-from hc_deploy.files import atomic_path, make_folder, write_bytes
-from hc_deploy.gpu import Gpu
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import Flavour, ModelSpec, Precision
-from hc_deploy.strict_json import render
+from hc_deploy.system.files import atomic_path, make_folder, write_bytes
+from hc_deploy.system.gpu import Gpu
+from hc_deploy.system.strict_json import render
 
 IMAGES = 2
 """Parity images: 4.2 million pixels at 1024x2048."""

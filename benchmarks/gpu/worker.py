@@ -12,8 +12,8 @@ import sys
 from multiprocessing.connection import Connection
 
 from benchmarks.gpu.measure import GroupResult, Job, not_run, reason_of, run_group
-from hc_deploy.children import leave_signals_to_the_parent
-from hc_deploy.interrupts import salvaging
+from hc_deploy.system.children import leave_signals_to_the_parent
+from hc_deploy.system.interrupts import salvaging
 
 PRELOAD = ["torch", "onnxruntime", "cv2", "benchmarks.gpu.measure"]
 LONGEST = 1800.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
@@ -66,7 +66,7 @@ def main(
     """
     from benchmarks.kernels.report import markdown
     from hc_deploy.errors import GateError
-    from hc_deploy.files import make_folder, write_bytes
+    from hc_deploy.system.files import make_folder, write_bytes
 
     with ExitStack() as stack:
         make_folder(output)
@@ -157,7 +157,7 @@ def _dry_setup(stack: ExitStack, library: Path | None) -> Setup:
     from benchmarks.kernels.timing import WallClock
     from hc_deploy.errors import MissingDependencyError
     from hc_deploy.ops.kernels import KernelLibrary
-    from hc_deploy.temporary import temporary_folder
+    from hc_deploy.system.temporary import temporary_folder
     from plugins.emulator.build import BuildError, build
 
     if library is None:

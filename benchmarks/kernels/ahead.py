@@ -20,7 +20,7 @@ from hc_deploy.engine import nvrtc
 from hc_deploy.engine.kernel_source import FIXED_K, Element, Kernel, kernel_folder
 from hc_deploy.engine.quick_ops import GRID_LIMIT, LABELS, OPS, cluster_arguments
 from hc_deploy.errors import DeployError, MissingDependencyError
-from hc_deploy.gpu import driver_version
+from hc_deploy.system.gpu import driver_version
 
 ELEMENTS: dict[str, Element] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 Three = tuple[int, int, int]

@@ -14,7 +14,7 @@ from benchmarks.kernels.sanitizer import Sanitized
 from hc_deploy.bench.environment import Environment
 from hc_deploy.bench.report import ModelFile
 from hc_deploy.bench.statistics import Ratio, paired_ratio
-from hc_deploy.strict_json import render
+from hc_deploy.system.strict_json import render
 
 if TYPE_CHECKING:
     import torch

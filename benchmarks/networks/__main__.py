@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
@@ -46,7 +46,7 @@ def main(
     from benchmarks.kernels.timing import EventClock, WallClock, flush_bytes
     from benchmarks.networks.cases import plan
     from hc_deploy.errors import MissingDependencyError, UsageError
-    from hc_deploy.files import make_folder
+    from hc_deploy.system.files import make_folder
 
     if not dry_run and not torch.cuda.is_available():
         raise MissingDependencyError(
@@ -103,7 +103,7 @@ class Run:
     def save(self) -> None:
         """Write both files with what there is."""
         from benchmarks.networks.report import markdown
-        from hc_deploy.files import write_bytes
+        from hc_deploy.system.files import write_bytes
 
         report = self._report()
         write_bytes(self._output / "report.json", report.to_json().encode())

@@ -12,7 +12,7 @@ from benchmarks.networks.measure import Sampled
 from hc_deploy.bench.environment import Environment
 from hc_deploy.bench.report import ModelFile
 from hc_deploy.bench.statistics import Ratio, paired_ratio, summarise
-from hc_deploy.strict_json import render
+from hc_deploy.system.strict_json import render
 
 SCHEMA = 1
 

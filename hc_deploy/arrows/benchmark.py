@@ -35,10 +35,12 @@ def benchmark(
         models: name -> model.onnx or model.engine.
         baseline: the name that ratios are taken against (default: the first).
         plan: how long to sample (default: until each ratio is known to 2%, 60 s at most).
-        size, frame: (height, width) that models of any size run at, and of the incoming frame (default: the models').
+        size: (height, width) that models of any size run at.
+        frame: (height, width) of the incoming frame (default: the models').
         threads: of one run of a model.onnx (default: the runtime's choice).
         open_model: opens a model, given its name and file (default: `open_session`).
-        on_round: called with the number of rounds done. on_end: with what was measured, when a signal ends the process.
+        on_round: called with the number of rounds done.
+        on_end: called with what was measured, when a signal ends the process.
 
     Raises:
         DeployError: a model cannot be opened or run. UsageError: sizes or batches that do not go together.
@@ -65,7 +67,8 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
     """What changed between two reports, model by model, with verdicts.
 
     Args:
-        old, new: reports, or the files that `hc-deploy bench run` wrote.
+        old: a report, or the file that `hc-deploy bench run` wrote.
+        new: likewise.
 
     Raises:
         DeployError: no report, or no model in both.

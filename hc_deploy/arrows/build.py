@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hc_deploy import install
 from hc_deploy.errors import MissingDependencyError
-from hc_deploy.files import require_file
+from hc_deploy.system.files import require_file
 
 if TYPE_CHECKING:
     from hc_deploy.engine.build import Progress
@@ -45,7 +45,8 @@ def build_engine(
     """Build a TensorRT engine that gives what the ONNX file gives; nothing is written where it does not.
 
     Args:
-        onnx: a model.onnx of `export_model`. engine: what to write; its sidecar goes beside it.
+        onnx: a model.onnx of `export_model`.
+        engine: what to write; its sidecar goes beside it.
         options: see `BuildOptions`; `BuildOptions.of` fills in the defaults.
         typed_model: where to keep the model as TensorRT gets it (precision in the graph), for trtexec and the like.
         on_progress: called as the build goes on.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hc_deploy.errors import DeployError
-from hc_deploy.files import atomic_path
 from hc_deploy.spec import ModelSpec
+from hc_deploy.system.files import atomic_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,7 +120,8 @@ def load_checkpoint(path: Path | str, network: nn.Module, *, ignore_keys: Collec
 
     Args:
         path: safetensors or what torch.save wrote, with any wrapper and prefix (docs/weights.md).
-        network: gets the weights, in eval mode. ignore_keys: patterns of names in the file that it does not have.
+        network: gets the weights, in eval mode.
+        ignore_keys: patterns of names in the file that it does not have.
 
     Returns:
         What the file says of itself: classes, normalisation, training.

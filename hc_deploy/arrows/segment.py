@@ -45,7 +45,8 @@ def segment_video(source: Path | str, model: Session | Path | str, *, limit: int
 
     Args:
         source: what `hc-deploy video` takes: a video file, a folder of images, a camera's number, a URL.
-        model: as in `segment_image`. limit: most frames.
+        model: as in `segment_image`.
+        limit: most frames.
 
     Yields:
         As `segment_image` returns; `frame` has the picture, its number and its time.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from hc_deploy.gpu import Gpu, read_gpu
+from hc_deploy.system.gpu import Gpu, read_gpu
 
 PACKAGES = (
     "hc-deploy", "numpy", "opencv-python", "opencv-python-headless", "onnx", "onnxruntime", "onnxruntime-gpu",

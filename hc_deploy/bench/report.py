@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy.bench.environment import Environment
-from hc_deploy.digest import file_sha256
 from hc_deploy.errors import DeployError
-from hc_deploy.external_data import files_beside
-from hc_deploy.files import require_file, write_bytes
+from hc_deploy.graph.external_data import files_beside
 from hc_deploy.ran import Runtime
 from hc_deploy.shown import visible
-from hc_deploy.strict_json import Mismatch, decode, parse, read_json, render
+from hc_deploy.system.digest import file_sha256
+from hc_deploy.system.files import require_file, write_bytes
+from hc_deploy.system.strict_json import Mismatch, decode, parse, read_json, render
 
 REPORT_SCHEMA = 2
 """1: models had no `runtime`; such reports are read, with None in its place."""

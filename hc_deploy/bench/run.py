@@ -20,9 +20,9 @@ from hc_deploy.bench.report import (
     utc_now,
 )
 from hc_deploy.bench.workload import Size, benchmark_frame, settle
-from hc_deploy.interrupts import salvaging
-from hc_deploy.limits import image_bytes, require_memory
 from hc_deploy.runtime.session import Session
+from hc_deploy.system.interrupts import salvaging
+from hc_deploy.system.limits import image_bytes, require_memory
 
 SMALLER = "a smaller --size or --frame"
 

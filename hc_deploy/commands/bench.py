@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hc_deploy import install, interrupts
+from hc_deploy import install
 from hc_deploy.bench.report import MOST_SAMPLES, Clock, read_report
 from hc_deploy.commands.bench_models import expected_hashes, is_checkpoint, name_models
 from hc_deploy.commands.bench_progress import Progress
 from hc_deploy.commands.options import number
 from hc_deploy.console import claim_outputs, print_line, show
-from hc_deploy.digest import file_sha256, require_sha256
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
-from hc_deploy.files import make_folder, require_file
-from hc_deploy.limits import MOST_ROUNDS
-from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import quoted, visible
 from hc_deploy.spec import ModelSpec, parse_size
+from hc_deploy.system import interrupts
+from hc_deploy.system.digest import file_sha256, require_sha256
+from hc_deploy.system.files import make_folder, require_file
+from hc_deploy.system.limits import MOST_ROUNDS
+from hc_deploy.system.outputs import Output, files_of
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hc_deploy.digest import checked_sha256
 from hc_deploy.errors import UsageError
 from hc_deploy.shown import quoted, visible
 from hc_deploy.spec import DEPLOYED
+from hc_deploy.system.digest import checked_sha256
 
 
 def name_models(arguments: list[str]) -> dict[str, Path]:

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hc_deploy import interrupts
 from hc_deploy.errors import DeployError
 from hc_deploy.shown import visible
+from hc_deploy.system import interrupts
 
 if TYPE_CHECKING:
     from hc_deploy.bench.report import Report

@@ -16,9 +16,9 @@ from hc_deploy.commands.progress import live
 from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.files import make_folder
-from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import visible
+from hc_deploy.system.files import make_folder
+from hc_deploy.system.outputs import Output, files_of
 
 if TYPE_CHECKING:
     from hc_deploy.arrows.build import Built

@@ -22,7 +22,7 @@ from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
 from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.errors import DeployError
-from hc_deploy.outputs import files_of
+from hc_deploy.system.outputs import files_of
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session
@@ -47,8 +47,8 @@ def infer(
 
     An image that cannot be read is named and left out; the exit code is then 1.
     """
-    from hc_deploy.files import make_folder
     from hc_deploy.runtime import open_session
+    from hc_deploy.system.files import make_folder
     from hc_deploy.video.images import images_in
     from hc_deploy.video.overlay import OverlayOptions
     from hc_deploy.video.pipeline import picture_outputs

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from hc_deploy.console import print_note
-from hc_deploy.interrupts import assured
+from hc_deploy.system.interrupts import assured
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

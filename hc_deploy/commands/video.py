@@ -23,8 +23,8 @@ from hc_deploy.commands.options import (
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
 from hc_deploy.console import claim_outputs, print_line
-from hc_deploy.interrupts import deferred, leave, reason, saying
-from hc_deploy.outputs import Output, files_of
+from hc_deploy.system.interrupts import deferred, leave, reason, saying
+from hc_deploy.system.outputs import Output, files_of
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session

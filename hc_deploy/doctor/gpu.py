@@ -10,8 +10,8 @@ from hc_deploy import install
 from hc_deploy.doctor.findings import Finding, Status, attempt, package
 from hc_deploy.engine import nvrtc, plugin_library
 from hc_deploy.errors import DeployError, first_line
-from hc_deploy.gpu import driver_version, read_gpu
 from hc_deploy.spec import Flavour
+from hc_deploy.system.gpu import driver_version, read_gpu
 
 SECONDS = 60
 PROBE = """

@@ -12,9 +12,9 @@ from onnx import TensorProto
 
 import hc_deploy.doctor
 from hc_deploy.doctor import probe
-from hc_deploy.files import write_bytes
 from hc_deploy.graph.functions import IR_VERSION, add_function_bodies, register_schemas
 from hc_deploy.graph.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES
+from hc_deploy.system.files import write_bytes
 
 HARD: dict[str, Any] = {"tau": 0.07, "similarity": "cosine", "border": "exclude", "assignment": "hard"}
 SOFT: dict[str, Any] = {"tau": 0.07, "similarity": "cosine", "border": "zero", "assignment": "soft"}

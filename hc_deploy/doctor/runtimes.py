@@ -17,7 +17,7 @@ from hc_deploy.doctor import probe
 from hc_deploy.doctor.findings import Finding, Status, attempt
 from hc_deploy.errors import DeployError, first_line
 from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.temporary import temporary_folder
 
 OLDEST_PYTHON = (3, 11)
 

@@ -25,11 +25,11 @@ from hc_deploy.engine import plugin_library
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, sidecar_path
 from hc_deploy.errors import DeployError, GateError
-from hc_deploy.files import atomic_path, require_file
-from hc_deploy.gpu import read_gpu
-from hc_deploy.interrupts import assured
 from hc_deploy.spec import ModelSpec, Precision
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.files import atomic_path, require_file
+from hc_deploy.system.gpu import read_gpu
+from hc_deploy.system.interrupts import assured
+from hc_deploy.system.temporary import temporary_folder
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 LEAST_SHARE = 0.85

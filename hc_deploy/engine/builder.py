@@ -16,15 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hc_deploy.children import leave_signals_to_the_parent
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.configure import configure, layers
 from hc_deploy.engine.inspected import engine_layers
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
-from hc_deploy.files import write_bytes, write_error
-from hc_deploy.gpu import read_gpu
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.children import leave_signals_to_the_parent
+from hc_deploy.system.files import write_bytes, write_error
+from hc_deploy.system.gpu import read_gpu
+from hc_deploy.system.temporary import temporary_folder
 
 EVENTS_PER_SECOND = 20
 

@@ -10,8 +10,8 @@ from typing import Any
 from hc_deploy.engine.flavours import capabilities_of
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.files import require_file
 from hc_deploy.shown import quoted
+from hc_deploy.system.files import require_file
 
 MIB = 1 << 20
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError
-from hc_deploy.gpu import read_gpu
 from hc_deploy.shown import quoted
 from hc_deploy.spec import Flavour
-from hc_deploy.temporary import make_temporary_folder
+from hc_deploy.system.gpu import read_gpu
+from hc_deploy.system.temporary import make_temporary_folder
 
 MODULES: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 RTX_LIBRARIES = ("libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1")

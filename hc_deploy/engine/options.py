@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from hc_deploy.errors import UsageError
-from hc_deploy.limits import MOST_WORKSPACE_MIB, why_too_large
 from hc_deploy.spec import Flavour, ModelSpec, Precision
-from hc_deploy.strict_json import decode
+from hc_deploy.system.limits import MOST_WORKSPACE_MIB, why_too_large
+from hc_deploy.system.strict_json import decode
 
 PluginRoad = Literal["library", "python", "none"]
 Hardware = Literal["none", "ampere_plus", "same_compute_capability"]

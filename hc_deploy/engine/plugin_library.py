@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hc_deploy.errors import DeployError, MissingDependencyError
-from hc_deploy.files import require_file
+from hc_deploy.system.files import require_file
 
 LIBRARY = Path(__file__).parent.parent / "lib" / "libhc_plugins.so"
 NAMESPACE = "hc_deploy"

@@ -27,7 +27,7 @@ from hc_deploy.engine.kernel_source import FIXED_K, Element, Kernel, kernel_fold
 from hc_deploy.engine.plugin_library import NAMESPACE
 from hc_deploy.engine.quick_ops import GRID_LIMIT, LABELS, OPS, QuickOp, Sizes, cluster_arguments, cluster_options
 from hc_deploy.errors import DeployError, MissingDependencyError
-from hc_deploy.gpu import driver_version
+from hc_deploy.system.gpu import driver_version
 
 VERSION = "1"
 OLDEST_TENSORRT = (10, 9)

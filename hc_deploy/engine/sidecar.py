@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
-from hc_deploy.digest import file_sha256, require_sha256
 from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
-from hc_deploy.files import require_file, write_bytes
-from hc_deploy.gpu import Gpu
 from hc_deploy.ran import type_shares
 from hc_deploy.spec import ModelSpec
-from hc_deploy.strict_json import Mismatch, decode, read_json
+from hc_deploy.system.digest import file_sha256, require_sha256
+from hc_deploy.system.files import require_file, write_bytes
+from hc_deploy.system.gpu import Gpu
+from hc_deploy.system.strict_json import Mismatch, decode, read_json
 
 SCHEMA = 1
 

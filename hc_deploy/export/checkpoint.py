@@ -20,7 +20,6 @@ from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.export.pickled import Refused
 from hc_deploy.export.pickles import read_pickle
 from hc_deploy.export.states import find_state, ignored, match_names, require_finite
-from hc_deploy.files import require_file, write_bytes
 from hc_deploy.shown import listed, quoted
 from hc_deploy.spec import (
     IMAGENET_MEAN,
@@ -30,7 +29,8 @@ from hc_deploy.spec import (
     check_classes,
     check_normalisation,
 )
-from hc_deploy.strict_json import Mismatch, decode, parse
+from hc_deploy.system.files import require_file, write_bytes
+from hc_deploy.system.strict_json import Mismatch, decode, parse
 
 CHECKPOINT_SCHEMA = 1
 MOST_SHARDS = 1000

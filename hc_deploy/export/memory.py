@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hc_deploy.limits import image_bytes, require_memory
+from hc_deploy.system.limits import image_bytes, require_memory
 
 
 def require_network_memory(net: nn.Module, *, batch: int, height: int, width: int) -> None:

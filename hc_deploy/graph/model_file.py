@@ -18,11 +18,11 @@ import onnx.checker
 from google.protobuf.message import DecodeError, Message
 
 from hc_deploy.errors import DeployError, first_line
-from hc_deploy.external_data import files_beside, require_external_data
-from hc_deploy.files import write_bytes, write_error
-from hc_deploy.interrupts import assured, salvaging
+from hc_deploy.graph.external_data import files_beside, require_external_data
 from hc_deploy.spec import METADATA_KEY, ModelSpec
-from hc_deploy.temporary import beside, temporary_folder
+from hc_deploy.system.files import write_bytes, write_error
+from hc_deploy.system.interrupts import assured, salvaging
+from hc_deploy.system.temporary import beside, temporary_folder
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights that one file takes; the rest of a model is little."""

@@ -15,7 +15,7 @@ from hc_deploy.graph.model_file import write_model
 from hc_deploy.parity.label_ties import enlarged_labels
 from hc_deploy.runtime.session import Array, Outputs, Session, SessionBase
 from hc_deploy.spec import ModelSpec
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.temporary import temporary_folder
 
 
 def has_logits(spec: ModelSpec) -> bool:

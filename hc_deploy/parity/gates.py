@@ -16,7 +16,7 @@ from hc_deploy.parity.id_ties import near_ties
 from hc_deploy.parity.images import parity_images
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.spec import ModelSpec, Precision
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import onnx

@@ -25,7 +25,7 @@ from hc_deploy.graph.onnx_op import DOMAIN
 from hc_deploy.parity.fidelity import NearTies
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.spec import OUTPUT_STRIDE, ModelSpec
-from hc_deploy.temporary import temporary_folder
+from hc_deploy.system.temporary import temporary_folder
 
 CHUNK = 4096
 """States that are compared at once: at K = 64 their candidates take 9 MB."""

@@ -11,9 +11,9 @@ import numpy as np
 from hc_deploy.engine import flavours, plugin_library
 from hc_deploy.engine.sidecar import FileRecord, Sidecar
 from hc_deploy.errors import DeployError, MissingDependencyError
-from hc_deploy.gpu import read_gpu
 from hc_deploy.runtime.device import installed_layers
 from hc_deploy.runtime.graph_check import Tensor, check_graph
+from hc_deploy.system.gpu import read_gpu
 
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """GPUs that TensorRT-RTX 1.7 runs on. Not Hopper (9.0)."""

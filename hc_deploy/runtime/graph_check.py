@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.limits import require_image_memory, why_too_large
 from hc_deploy.spec import EXPORT, ModelSpec
+from hc_deploy.system.limits import require_image_memory, why_too_large
 
 INTEGERS = ("uint8", "uint16", "int32", "int64")
 TYPES = {"labels": INTEGERS, "superpixels": ("int32",), "depth": ("float32",), "logits": ("float32",)}

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from hc_deploy.errors import DeployError
-from hc_deploy.limits import require_image_memory
 from hc_deploy.normalise import normalise
 from hc_deploy.runtime.session import Array
 from hc_deploy.spec import ModelSpec
+from hc_deploy.system.limits import require_image_memory
 
 LARGE = 1 << 24
 """Pixels; frames of more are compared with the memory there is."""

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from hc_deploy import install
-from hc_deploy.digest import require_sha256
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError, first_line
-from hc_deploy.external_data import external_files, require_external_data
-from hc_deploy.files import require_file
-from hc_deploy.limits import out_of_memory
-from hc_deploy.names import openable
+from hc_deploy.graph.external_data import external_files, require_external_data
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
+from hc_deploy.system.digest import require_sha256
+from hc_deploy.system.files import require_file
+from hc_deploy.system.limits import out_of_memory
+from hc_deploy.system.names import openable
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

@@ -9,11 +9,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hc_deploy.digest import checked_sha256
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.ran import Runtime
 from hc_deploy.shown import quoted
 from hc_deploy.spec import ModelSpec
+from hc_deploy.system.digest import checked_sha256
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from hc_deploy.errors import DeployError, first_line
-from hc_deploy.limits import out_of_memory
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime.session import Array, Outputs, SessionBase
 from hc_deploy.spec import ModelSpec
+from hc_deploy.system.limits import out_of_memory
 
 
 class TorchSession(SessionBase):

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.files import require_file, write_bytes
-from hc_deploy.limits import require_memory, why_too_large
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
+from hc_deploy.system.files import require_file, write_bytes
+from hc_deploy.system.limits import require_memory, why_too_large
 from hc_deploy.video.header import JPEG_START, PNG_START, chunks_too_long, claimed_size
 from hc_deploy.video.quiet import quiet_stderr
 

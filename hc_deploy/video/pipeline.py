@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hc_deploy.errors import UsageError
-from hc_deploy.outputs import Output
 from hc_deploy.runtime.session import Array, Session
+from hc_deploy.system.outputs import Output
 from hc_deploy.video.answers import Clipped, drawer_for, in_words, stored
 from hc_deploy.video.frame import Frame
 from hc_deploy.video.images import write_png

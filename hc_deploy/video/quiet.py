@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import cv2
 
-from hc_deploy.interrupts import assured
+from hc_deploy.system.interrupts import assured
 
 FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 STDERR = 2

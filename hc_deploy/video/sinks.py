@@ -21,11 +21,11 @@ from typing import Any, Protocol
 import cv2
 
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.files import atomic_path, make_folder
-from hc_deploy.interrupts import postponed, salvaging
-from hc_deploy.names import openable
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
+from hc_deploy.system.files import atomic_path, make_folder
+from hc_deploy.system.interrupts import postponed, salvaging
+from hc_deploy.system.names import openable
 from hc_deploy.video.frame import VideoInfo
 from hc_deploy.video.images import write_png
 from hc_deploy.video.quiet import quiet_opencv, quiet_stderr

@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 import cv2
 
 from hc_deploy.errors import DeployError
-from hc_deploy.files import require_file
-from hc_deploy.names import openable
 from hc_deploy.runtime.image import resized
 from hc_deploy.runtime.session import Array
 from hc_deploy.shown import quoted
+from hc_deploy.system.files import require_file
+from hc_deploy.system.names import openable
 from hc_deploy.video.frame import Frame, VideoInfo
 from hc_deploy.video.images import IMAGE_SUFFIXES, images_in, read_image, require_frame
 from hc_deploy.video.quiet import quiet_opencv, quiet_stderr

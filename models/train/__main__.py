@@ -6,7 +6,7 @@ at the size of a laptop; AdamW replaces SGD because these networks start from ra
 
 from __future__ import annotations
 
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
     interrupts.take()  # before the first slow import
@@ -19,9 +19,9 @@ import typer
 from hc_deploy.commands.options import number
 from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
 from hc_deploy.errors import UsageError
-from hc_deploy.limits import MOST_BATCH, require_image_memory
-from hc_deploy.outputs import Output, files_of
 from hc_deploy.spec import parse_size
+from hc_deploy.system.limits import MOST_BATCH, require_image_memory
+from hc_deploy.system.outputs import Output, files_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

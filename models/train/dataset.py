@@ -21,13 +21,13 @@ import torch
 from numpy.typing import NDArray
 
 import scenes as renderer
-from hc_deploy.children import die_with_the_parent
 from hc_deploy.errors import DeployError
 from hc_deploy.evaluate.metrics import IGNORE
-from hc_deploy.files import atomic_path, make_folder
-from hc_deploy.interrupts import assured, postponed
 from hc_deploy.shown import quoted
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
+from hc_deploy.system.children import die_with_the_parent
+from hc_deploy.system.files import atomic_path, make_folder
+from hc_deploy.system.interrupts import assured, postponed
 from scenes.scene import Scene
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -24,8 +24,8 @@ from hc_deploy.export.checkpoint import (
     save_checkpoint,
 )
 from hc_deploy.export.networks import deployment_of
-from hc_deploy.files import make_folder
 from hc_deploy.ops import hc_argmax
+from hc_deploy.system.files import make_folder
 from models.train.dataset import Frames, batches, normalised, rendered_streets
 from models.train.initialise import initialise_backbone
 

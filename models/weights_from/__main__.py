@@ -11,8 +11,8 @@ from hc_deploy.console import claim_outputs, option_pairs, print_line, run_app
 from hc_deploy.errors import UsageError
 from hc_deploy.export.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
 from hc_deploy.export.families import BACKBONE
-from hc_deploy.outputs import Output, files_of
 from hc_deploy.shown import quoted
+from hc_deploy.system.outputs import Output, files_of
 from models.load import load_network
 from models.weights_from.translate import AUTO, LEGAL, load_backbone, recognised
 

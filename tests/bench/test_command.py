@@ -162,7 +162,7 @@ def test_what_was_measured_cannot_be_written(tmp_path: Path) -> None:
     model = save_toy(tmp_path / "toy.onnx", toy_spec())
     code = f"""
 import os, resource, signal
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 import bench
 from hc_deploy.commands import bench_progress

@@ -148,7 +148,7 @@ def test_same_conditions_are_not_mentioned(judge) -> None:
 
 
 def test_gpu_is_decisive_where_it_ran_the_model(judge) -> None:
-    from hc_deploy.gpu import Gpu
+    from hc_deploy.system.gpu import Gpu
 
     old, new = (changed_machine(OLD, gpu=Gpu(name, "570", None, None)) for name in ("T4", "H200"))
     assert judge(old, new).code == 0

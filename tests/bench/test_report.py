@@ -15,8 +15,8 @@ from hc_deploy.bench.environment import read_environment
 from hc_deploy.bench.report import Report, describe_file, read_report, write_report
 from hc_deploy.describe import describe
 from hc_deploy.errors import DeployError
-from hc_deploy.gpu import Gpu
 from hc_deploy.ran import Runtime
+from hc_deploy.system.gpu import Gpu
 from tests.bench.fakes import make_report, with_model
 
 ROOT = Path(__file__).resolve().parents[2]

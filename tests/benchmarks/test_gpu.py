@@ -24,15 +24,15 @@ from benchmarks.gpu import backends, cases, measure, store, targets, worker
 from benchmarks.gpu.cases import Case, Group, Network
 from benchmarks.gpu.measure import CaseResult, GroupResult, Job, Layers, Parity
 from benchmarks.gpu.targets import Status, Target
-from hc_deploy import interrupts
 from hc_deploy.bench.clocks import Plan
 from hc_deploy.bench.environment import read_environment
 from hc_deploy.bench.report import ModelFile, ModelReport, Report, Samples, Stop, Workload
 from hc_deploy.engine import flavours
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.gpu import Gpu, read_gpu
 from hc_deploy.runtime.tensorrt import LayerTime, Memory
+from hc_deploy.system import interrupts
+from hc_deploy.system.gpu import Gpu, read_gpu
 
 PAIR = "onnxruntime-cuda/fp16/resnet18/hcfcn32/pair"
 ONLY = [PAIR, "tensorrt*/fp16/resnet18/hcfcn32/pair", PAIR.replace("pair", "torch")]

@@ -9,10 +9,10 @@ from hc_deploy.describe import describe
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, read_sidecar, sidecar_path, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
-from hc_deploy.gpu import Gpu
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.engine_check import register_plugins, require_device, require_version
 from hc_deploy.spec import ModelSpec
+from hc_deploy.system.gpu import Gpu
 
 SHAPE = Shape(1, 64, 64)
 T4 = Gpu("T4", "570.1", None, None, "7.5")
@@ -205,7 +205,7 @@ def test_inspecting_where_a_gpu_cannot_open_it(engine, monkeypatch):
     """A GPU answers, but no runtime of the engine's is here, or it fails: the sidecar's lines stand all the same."""
     path, _ = engine
     before = describe(path)
-    monkeypatch.setattr("hc_deploy.gpu.read_gpu", lambda **_: T4)
+    monkeypatch.setattr("hc_deploy.system.gpu.read_gpu", lambda **_: T4)
 
     def refuse(path):
         raise MissingDependencyError("pycuda cannot be imported\nat all", mend="pip install pycuda")

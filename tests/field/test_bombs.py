@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from hc_deploy import limits
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar, read_sidecar, sidecar_path
 from hc_deploy.errors import DeployError, UsageError
@@ -20,7 +19,8 @@ from hc_deploy.export.memory import largest_layer_bytes, require_network_memory
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.image import prepare
 from hc_deploy.spec import ModelSpec, parse_size
-from hc_deploy.strict_json import Mismatch, decode, parse, read_json
+from hc_deploy.system import limits
+from hc_deploy.system.strict_json import Mismatch, decode, parse, read_json
 from hc_deploy.video.header import claimed_size
 from hc_deploy.video.images import read_image
 from hc_deploy.video.sources import open_source

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from hc_deploy.describe import describe
 from hc_deploy.engine import sidecar as sidecar_module
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.external_data import external_files
+from hc_deploy.graph.external_data import external_files
 from hc_deploy.graph.provider import for_tensorrt_provider
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.graph_check import Tensor, check_graph

@@ -13,8 +13,8 @@ import pytest
 import bench
 import export
 from hc_deploy.cli import app as hc_deploy
-from hc_deploy.names import is_utf8, openable
 from hc_deploy.runtime import open_session
+from hc_deploy.system.names import is_utf8, openable
 from tests.bench.fakes import Ended
 from tests.video.toys import photograph, read_movie, save_toy, toy_labels, toy_spec, write_movie
 

@@ -11,7 +11,7 @@ import bench
 import export
 from hc_deploy.cli import app as hc_deploy
 from hc_deploy.errors import UsageError
-from hc_deploy.outputs import Output, check_outputs, files_of
+from hc_deploy.system.outputs import Output, check_outputs, files_of
 from models.train import __main__ as train_command
 from models.weights_from import __main__ as weights_command
 from tests.video.toys import photograph, save_toy, toy_spec, write_movie

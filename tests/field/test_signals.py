@@ -32,9 +32,9 @@ SIGNALS = {
 HANG = """
 import ctypes, sys
 from pathlib import Path
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
-from hc_deploy.files import atomic_path
+from hc_deploy.system.files import atomic_path
 with atomic_path(Path("out.bin")) as temporary:
     temporary.touch()
     print("ready", flush=True)
@@ -205,7 +205,7 @@ def test_native_code_that_keeps_the_interpreters_lock(tmp_path):
         said = process.communicate(timeout=60)[1]
         assert process.returncode == code and said.startswith(f"{word}; native code did not return")
         assert len(leftovers(folder)) == 1
-        write = "from hc_deploy.files import write_bytes, Path; write_bytes(Path('new'), b'new')"
+        write = "from hc_deploy.system.files import write_bytes, Path; write_bytes(Path('new'), b'new')"
         assert script(write, folder).wait(60) == 0
         assert [path.name for path in folder.iterdir()] == ["new"]
 
@@ -226,7 +226,7 @@ def test_the_main_thread_stands_still_when_it_comes_back(tmp_path):
     """While another thread cleans up, it writes nothing and raises nothing."""
     code = """
 import ctypes, threading, time
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH = 0.5
 interrupts.take()
 mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
@@ -251,7 +251,7 @@ def rounds(*arguments: object, cwd: Path, **options) -> subprocess.Popen:
     """`bench.py run` in a script that prints a line after each round."""
     code = f"""
 import sys, runpy
-from hc_deploy import interrupts
+from hc_deploy.system import interrupts
 interrupts.take()
 import bench
 from hc_deploy.commands import bench_progress

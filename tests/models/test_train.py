@@ -122,7 +122,7 @@ def test_a_killed_renderer_is_an_error(tmp_path):
     seen: set[str] = set()
     while not (
         found := seen & set(children.read_text().split())
-    ):  # not what lives for a moment (hc_deploy.last_resort)
+    ):  # not what lives for a moment (hc_deploy.system.last_resort)
         seen = set(children.read_text().split())
         time.sleep(0.2)
     os.kill(int(found.pop()), signal.SIGKILL)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hc_deploy.errors import DeployError, MissingDependencyError
-from hc_deploy.gpu import read_gpu
 from hc_deploy.runtime import device
 from hc_deploy.runtime.device import LAYERS, installed_layers, open_device
+from hc_deploy.system.gpu import read_gpu
 from tests import needs
 
 

@@ -14,12 +14,12 @@ from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.export.onnx import export_onnx, save_onnx
-from hc_deploy.gpu import read_gpu
 from hc_deploy.runtime import onnxruntime as onnxruntime_module
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession, import_onnxruntime
 from hc_deploy.runtime.torch import TorchSession
 from hc_deploy.spec import METADATA_KEY, ModelSpec
+from hc_deploy.system.gpu import read_gpu
 from models.load import new_network
 from tests import needs
 

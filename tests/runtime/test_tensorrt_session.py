@@ -13,10 +13,10 @@ import pytest
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar
 from hc_deploy.errors import DeployError
-from hc_deploy.gpu import Gpu
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime import engine_check, open_session, tensorrt
 from hc_deploy.spec import ModelSpec
+from hc_deploy.system.gpu import Gpu
 
 PROFILE = ShapeRange(Shape(1, 4, 4), Shape(1, 8, 8), Shape(2, 16, 16))
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 
-from hc_deploy.interrupts import assured
+from hc_deploy.system.interrupts import assured
 
 PREFIX = "hc_deploy-"
 MACHINE = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/hostname")

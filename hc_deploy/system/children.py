@@ -6,7 +6,7 @@ import ctypes
 import signal
 from contextlib import suppress
 
-from hc_deploy.interrupts import CODES
+from hc_deploy.system.interrupts import CODES
 
 PR_SET_PDEATHSIG = 1
 

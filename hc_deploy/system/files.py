@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from hc_deploy.errors import DeployError
-from hc_deploy.interrupts import assured
 from hc_deploy.shown import quoted
-from hc_deploy.temporary import beside, sweep
+from hc_deploy.system.interrupts import assured
+from hc_deploy.system.temporary import beside, sweep
 
 
 def write_error(path: Path, error: OSError) -> DeployError:

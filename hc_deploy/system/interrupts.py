@@ -60,7 +60,7 @@ def take() -> None:
 
 def _keep_watch(ours: dict[int, int]) -> None:
     """Start what ends this process when its main thread does not."""
-    from hc_deploy import last_resort  # here: the builder and the workers take nothing
+    from hc_deploy.system import last_resort  # here: the builder and the workers take nothing
 
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # for the process and the thread to be as well
     words = "{}; native code did not return, and the next run removes what is left"
