@@ -98,7 +98,7 @@ def main(
 
 
 def _engines(name: str, folder: Path) -> Iterator[Row]:
-    from hc_deploy.export.onnx import export_onnx, save_onnx
+    from hc_deploy.arrows.export import export_model
     from models.load import new_network
     from models.settle import settle
 
@@ -110,14 +110,14 @@ def _engines(name: str, folder: Path) -> Iterator[Row]:
         sides = (1, height, width) if shapes == "static" else (None, None, None)
         described = replace(spec, batch=sides[0], height=sides[1], width=sides[2])
         path = folder / "model.onnx"
-        save_onnx(export_onnx(net, described), path)
+        export_model(net, described, path, size=(height, width), any_size=True)
         for plugin, precision in product(("library", "none"), ("fp32", "fp16")):
             print_note(f"{name}, {shapes}, plugin {plugin}, {precision}")
             yield _engine(name, path, described, plugin, precision, (height, width))
 
 
 def _engine(name: str, path: Path, spec: ModelSpec, plugin: str, precision: Any, size: tuple[int, int]) -> Row:
-    from hc_deploy.engine.build import run_builder
+    from hc_deploy.arrows.build import build_engine
     from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 
     shapes = "static" if spec.batch else "dynamic"
@@ -125,7 +125,7 @@ def _engine(name: str, path: Path, spec: ModelSpec, plugin: str, precision: Any,
     profile = ShapeRange.of(spec, Shape(1, *size), most=most)
     options = BuildOptions("tensorrt-rtx", precision, profile, plugin=plugin)  # type: ignore[arg-type]
     try:
-        built = run_builder(path, path.with_suffix(".engine"), spec, options)
+        built = build_engine(path, path.with_suffix(".engine"), options).sidecar
     except DeployError as error:
         return Row(name, plugin, precision, shapes, problem=error.received)
     return Row(

@@ -63,14 +63,17 @@ def op_runs(fine: tuple[int, int], threads: int) -> dict[str, Run]:
 
 def network_runs(threads: int) -> dict[str, Run]:
     """The whole networks, uint8 image to labels."""
-    from hc_deploy.export.onnx import export_onnx
+    from hc_deploy.arrows.export import export_model
+    from hc_deploy.system.temporary import temporary_folder
     from models.load import new_network
 
     runs = {}
     for title, (arch, options) in NETWORKS.items():
         net, spec = new_network(arch, options)
-        model = export_onnx(net, replace(spec, batch=1, height=IMAGE[0], width=IMAGE[1]))
-        runs[title] = _runner(model.proto.SerializeToString(), {"image": (1, *IMAGE, 3)}, threads)
+        spec = replace(spec, batch=1, height=IMAGE[0], width=IMAGE[1])
+        with temporary_folder() as folder:
+            export_model(net, spec, folder / "model.onnx", any_size=True)
+            runs[title] = _runner((folder / "model.onnx").read_bytes(), {"image": (1, *IMAGE, 3)}, threads)
     return runs
 
 

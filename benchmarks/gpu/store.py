@@ -35,6 +35,8 @@ CODE = (
     "models/**/*.py",
     "hc_deploy/ops/*.py",
     "hc_deploy/export/*.py",
+    "hc_deploy/graph/**/*.py",
+    "hc_deploy/arrows/*.py",
     "hc_deploy/engine/*.py",
 )
 """What decides about the files: when it changes, all are made anew."""
@@ -108,8 +110,8 @@ class Store:
         return {"network": json.loads(json.dumps(asdict(network))), "code": self._code, "torch": torch.__version__}
 
     def _engine(self, folder: Path, case: Case) -> Files:
+        from hc_deploy.arrows.build import build_engine
         from hc_deploy.engine import plugin_library
-        from hc_deploy.engine.build import run_builder
 
         library = plugin_library.find() if case.plugin else None
         path = folder / f"{case.backend}-{case.precision}-{'plugin' if case.plugin else 'standard'}.engine"
@@ -122,7 +124,7 @@ class Store:
             plugin_library=str(library) if library else None,
         )
         if not fits(path, options, folder / ONNX, library=library, device=self._device):
-            run_builder(folder / ONNX, path, spec, options)
+            build_engine(folder / ONNX, path, options)
         return Files(folder, path, read_sidecar(path))
 
 
@@ -168,8 +170,8 @@ def make_network(network: Network, folder: Path) -> None:
     """Seeded random weights, the ONNX file, and torch's labels (float32, CPU, the torch reference of every op)."""
     import torch
 
+    from hc_deploy.arrows.export import export_model
     from hc_deploy.export.deployed import DeployedNet
-    from hc_deploy.export.onnx import export_onnx, save_onnx
     from hc_deploy.parity.images import parity_images
     from hc_deploy.runtime.torch import TorchSession
     from models.load import new_network
@@ -180,8 +182,7 @@ def make_network(network: Network, folder: Path) -> None:
     spec = replace(spec, batch=1, height=network.size[0], width=network.size[1])
     with atomic_path(folder / WEIGHTS) as temporary:
         torch.save(net.state_dict(), temporary)
-    with atomic_path(folder / ONNX) as temporary:
-        save_onnx(export_onnx(net, spec), temporary)
+    export_model(net, spec, folder / ONNX, any_size=True)
     write_bytes(folder / SPEC, spec.to_json().encode())
     reference = TorchSession(DeployedNet(net, spec), spec, name="torch")
     arrays: dict[str, Array] = {}
@@ -199,16 +200,14 @@ def read_spec(folder: Path) -> ModelSpec:
 
 def _typed(folder: Path, precision: Precision) -> Path:
     """The ONNX file in a precision; made once, for runtimes that take the types as the graph gives them."""
-    import onnx
-
+    from hc_deploy.graph.model_file import read_model, write_model
     from hc_deploy.graph.precision import with_precision
 
     if precision == "fp32":
         return folder / ONNX
     path = folder / f"{precision}.onnx"
     if not path.exists():
-        with atomic_path(path) as temporary:
-            onnx.save(with_precision(onnx.load(str(folder / ONNX)), precision), str(temporary))
+        write_model(with_precision(read_model(folder / ONNX), precision), path)
     return path
 
 

@@ -19,6 +19,7 @@ import pytest
 
 import bench
 from hc_deploy.bench.report import Clock, read_report
+from hc_deploy.commands import bench as bench_command
 from hc_deploy.commands.bench_models import name_models
 from hc_deploy.errors import UsageError
 from hc_deploy.ran import Runtime
@@ -34,7 +35,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     def make(*sessions: FakeSession) -> list[str]:
         by_name = {session.name: session for session in sessions}
-        monkeypatch.setattr(bench, "_open", lambda name, *_: by_name[name])
+        monkeypatch.setattr(bench_command, "_deployed", lambda path, *_: by_name[path.stem])
         for session in sessions:
             (tmp_path / f"{session.name}.onnx").write_bytes(b"model")
         return [str(tmp_path / f"{session.name}.onnx") for session in sessions]
