@@ -96,6 +96,8 @@ def on_trial(model: onnx.ModelProto, path: Path) -> Iterator[None]:
 
 def weight_files(path: Path) -> list[Path]:
     """The files of weights that `write_model` made for the model in `path`; none where there is no model."""
+    if not path.is_file():  # a pipe would be waited for
+        return []
     try:
         files = files_beside(path)
     except (OSError, DeployError):
