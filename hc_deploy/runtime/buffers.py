@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hc_deploy.runtime.device import CudaDevice, CudaGraph
+from hc_deploy.runtime.device_interface import CudaDevice, CudaGraph
 from hc_deploy.runtime.session import Array
 
 
