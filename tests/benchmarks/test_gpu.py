@@ -32,7 +32,8 @@ from hc_deploy.engine import flavours
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.gpu import Gpu, read_gpu
-from hc_deploy.runtime.tensorrt import LayerTime, Memory
+from hc_deploy.runtime.layer_times import LayerTime
+from hc_deploy.runtime.tensorrt import Memory
 
 PAIR = "onnxruntime-cuda/fp16/resnet18/hcfcn32/pair"
 ONLY = [PAIR, "tensorrt*/fp16/resnet18/hcfcn32/pair", PAIR.replace("pair", "torch")]
