@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from hc_deploy.arrows.segment import segment_image, segment_video
     from hc_deploy.engine.options import BuildOptions
     from hc_deploy.errors import DeployError
-    from hc_deploy.runtime.session import Session, open_session
+    from hc_deploy.runtime.opening import open_session
+    from hc_deploy.runtime.session import Session
     from hc_deploy.spec import ModelSpec
 
 __version__ = "0.1.0"
@@ -43,7 +44,8 @@ _HOMES = {
     "hc_deploy.arrows.segment": ("segment_image", "segment_video"),
     "hc_deploy.engine.options": ("BuildOptions",),
     "hc_deploy.errors": ("DeployError",),
-    "hc_deploy.runtime.session": ("Session", "open_session"),
+    "hc_deploy.runtime.opening": ("open_session",),
+    "hc_deploy.runtime.session": ("Session",),
     "hc_deploy.spec": ("ModelSpec",),
 }
 

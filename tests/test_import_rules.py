@@ -114,6 +114,27 @@ def test_no_room_leads_back_to_itself():
     assert left == {}
 
 
+def imported(name):
+    """The modules of hc_deploy that a module imports, in functions too."""
+    path = ROOT.parent.joinpath(*name.split("."))
+    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_two_modules_import_each_other():
+    """Nor three in a circle. What imports nothing that is left is taken away, again and again; a circle stays."""
+    graph = {name: set(imported(name)) & set(MODULES) - {name} for name in MODULES}
+    while free := {name for name, uses in graph.items() if not uses & set(graph)}:
+        graph = {name: uses for name, uses in graph.items() if name not in free}
+    assert graph == {}, "each of these is in a circle or imports one that is"
+
+
 def test_only_commands_parse_print_or_exit():
     for path in ROOT.rglob("*.py"):
         where = path.relative_to(ROOT).as_posix()

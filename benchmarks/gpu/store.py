@@ -224,6 +224,11 @@ class Recorded(SessionBase):
         """The images."""
         yield from self._images
 
-    def run(self, images: Array) -> Outputs:
-        index = next(i for i, known in enumerate(self._images) if known is images)
-        return {"labels": self._labels[index]}
+    def _load(self, images: Array) -> None:
+        self._index = next(i for i, known in enumerate(self._images) if np.array_equal(known, images))
+
+    def _execute(self) -> None:
+        """Done long ago."""
+
+    def _fetch(self) -> Outputs:
+        return {"labels": self._labels[self._index].copy()}

@@ -28,17 +28,23 @@ class Untouched(SessionBase):
         net.eval()
         self._net, self.spec, self.name, self.provider = net, spec, "torch", "torch-cpu"
 
-    def run(self, images: Array) -> Outputs:
+    def _load(self, images: Array) -> None:
+        self._images = images
+
+    def _execute(self) -> None:
         try:
-            return self._run(images)
+            self._outputs = self._answers(self._images)
         except Exception as error:  # a user's network may raise anything
             raise DeployError(
-                f"{self.spec.arch} fails in torch on images {list(images.shape)}: {first_line(error)}"[:300],
+                f"{self.spec.arch} fails in torch on images {list(self._images.shape)}: {first_line(error)}"[:300],
                 expected="logits of an image of this size",
             ) from error
 
+    def _fetch(self) -> Outputs:
+        return {name: array.copy() for name, array in self._outputs.items()}
+
     @torch.inference_mode()
-    def _run(self, images: Array) -> Outputs:
+    def _answers(self, images: Array) -> Outputs:
         pixels = normalise(np.asarray(images, np.uint8), self.spec) if self.spec.input == "uint8" else images
         x = torch.from_numpy(pixels)
         if self.spec.task == "superpixels":

@@ -33,6 +33,8 @@ class OnnxUnderTest(SessionBase):
         open_session: opens a model file (handed in: `parity` knows no runtime).
     """
 
+    _copies = True  # the two sessions do
+
     def __init__(
         self, model: onnx.ModelProto, spec: ModelSpec, path: Path, open_session: Callable[[Path], Session]
     ) -> None:
@@ -41,20 +43,29 @@ class OnnxUnderTest(SessionBase):
         self._segments = has_logits(spec)
         self._held = ExitStack()
         self._folder = self._held.enter_context(temporary_folder())
-        self._file = open_session(path)
+        self._file = self._held.enter_context(open_session(path))
         self._exposed: Session | None = None
         if self._segments and "logits" not in spec.outputs:
             self._logits = logits_value(model, binary=spec.threshold is not None)
-            self._exposed = self._open_proto(expose_values(model, [self._logits]), "logits")
+            exposed = self._open_proto(expose_values(model, [self._logits]), "logits")
+            self._exposed = self._held.enter_context(exposed)
         self.provider = self._file.provider
 
-    def run(self, images: Array) -> Outputs:
-        outputs = self._file.run(images)
+    def _load(self, images: Array) -> None:
+        self._size = images.shape[1:3] if self.spec.input == "uint8" else images.shape[2:]
+        for session in self._sessions():
+            session.load(images)
+
+    def _execute(self) -> None:
+        for session in self._sessions():
+            session.execute()
+
+    def _fetch(self) -> Outputs:
+        outputs = self._file.fetch()
         if self._exposed is not None:
-            outputs["logits"] = self._exposed.run(images)[self._logits]
+            outputs["logits"] = self._exposed.fetch()[self._logits]
         if self._segments and "labels" not in outputs:
-            size = images.shape[1:3] if self.spec.input == "uint8" else images.shape[2:]
-            outputs["labels"] = enlarged_labels(outputs["logits"], self.spec, size)
+            outputs["labels"] = enlarged_labels(outputs["logits"], self.spec, self._size)
         return outputs
 
     def run_proto(self, proto: onnx.ModelProto, images: np.ndarray[Any, Any]) -> Outputs:
@@ -62,11 +73,11 @@ class OnnxUnderTest(SessionBase):
         with self._open_proto(proto, "values") as session:
             return session.run(images)
 
-    def close(self) -> None:
-        self._file.close()
-        if self._exposed is not None:
-            self._exposed.close()
+    def _close(self) -> None:
         self._held.close()
+
+    def _sessions(self) -> list[Session]:
+        return [self._file] if self._exposed is None else [self._file, self._exposed]
 
     def _open_proto(self, proto: onnx.ModelProto, name: str) -> Session:
         path = self._folder / f"{name}.onnx"

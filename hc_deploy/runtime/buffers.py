@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hc_deploy.runtime.device import CudaDevice, CudaGraph
+from hc_deploy.runtime.device_interface import CudaDevice, CudaGraph
 from hc_deploy.runtime.session import Array
 
 
@@ -42,22 +42,34 @@ class Buffer:
 
 
 @dataclass
-class Slot:
-    """The buffers by tensor name, the shapes they hold now, and the graph that was captured for their addresses."""
+class Buffers:
+    """A buffer a tensor by name, the shapes they hold now, and the graph that was captured for their addresses.
 
-    buffers: dict[str, Buffer] = field(default_factory=dict)
+    One set is enough: `load`, `execute` and `fetch` come in this order, so no image is taken while an answer is read.
+    """
+
+    tensors: dict[str, Buffer] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     graph: CudaGraph | None = None
 
-    def drop_graph(self) -> None:
+    def host(self, name: str, dtype: np.dtype[Any]) -> Array:
+        """The host's side of a tensor, in the shape that it has now."""
+        return self.tensors[name].view(self.shapes[name], dtype)
+
+    def size(self) -> int:
+        """Bytes on the device."""
+        return sum(buffer.capacity for buffer in self.tensors.values())
+
+    def forget_shapes(self) -> None:
+        """What was captured and shaped holds no longer; the memory stays."""
+        self.shapes = {}
         if self.graph is not None:
             self.graph.free()
             self.graph = None
 
     def free(self) -> None:
         """Give everything back."""
-        self.drop_graph()
-        for buffer in self.buffers.values():
+        self.forget_shapes()
+        for buffer in self.tensors.values():
             buffer.free()
-        self.buffers.clear()
-        self.shapes.clear()
+        self.tensors.clear()

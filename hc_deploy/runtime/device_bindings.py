@@ -1,4 +1,4 @@
-"""The GPU through cuda-bindings (`hc_deploy.runtime.device` has the interface). The only module that imports them."""
+"""The GPU through cuda-bindings, behind `runtime.device_interface`. The only module that imports them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hc_deploy.errors import MissingDependencyError
-from hc_deploy.runtime.device import (
+from hc_deploy.runtime.device_interface import (
     CAPTURE_THREAD_LOCAL,
     STREAM_NON_BLOCKING,
     CudaError,

@@ -1,4 +1,4 @@
-"""The GPU through pycuda (`hc_deploy.runtime.device` has the interface). The only module that imports pycuda.
+"""The GPU through pycuda, behind `runtime.device_interface`. The only module that imports pycuda.
 
 pycuda has no CUDA graphs: those few calls go to the driver itself.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hc_deploy.errors import MissingDependencyError
-from hc_deploy.runtime.device import (
+from hc_deploy.runtime.device_interface import (
     CAPTURE_THREAD_LOCAL,
     STREAM_NON_BLOCKING,
     CudaError,

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from hc_deploy.system.digest import require_sha256
 from hc_deploy.system.files import require_file
-from hc_deploy.system.limits import out_of_memory
+from hc_deploy.system.limits import out_of_memory, says_out_of_memory
 from hc_deploy.system.names import openable
 
 PROVIDERS = {
@@ -38,7 +37,6 @@ RECORD_NODES = "session.record_ep_graph_assignment_info"
 THREADS_PER_CORE = 4
 SILENT = 4  # fatal ones only: an error comes as an exception as well, and warnings are about its own optimisations
 NUMPY_TYPES = {"float": "float32", "double": "float64"}
-OUT_OF_MEMORY = re.compile(r"bad_alloc|failed to allocate|out of memory|BFCArena", re.IGNORECASE)
 
 
 def import_onnxruntime() -> Any:
@@ -84,46 +82,32 @@ class OnnxRuntimeSession(SessionBase):
         self.runtime = Runtime("onnxruntime", ort.__version__)
         self._values: Any = ort.OrtValue
         self._device = "cpu" if provider == "cpu" else "cuda"
+        self._copies = self._device != "cpu"
         self._binding = self._session.io_binding()
         self._names = [output.name for output in self._session.get_outputs()]
         self._input: Any = None
 
-    def load(self, images: Array) -> None:
-        images = self._checked(images)
-        try:
-            self._bind(images)
-        except Exception as error:  # the classes of onnxruntime share no base but Exception
-            raise self._failed("taking the images", error) from None
-
-    def _bind(self, images: Array) -> None:
+    def _load(self, images: Array) -> None:
         self._binding.clear_binding_inputs()
-        if self._device == "cpu":
-            self._input = images  # bound as it lies: it must live until the run
-            self._binding.bind_cpu_input("image", images)
-        else:
+        if self._copies:
             self._upload(images)
             self._binding.bind_ortvalue_input("image", self._input)
             self._binding.synchronize_inputs()
+        else:
+            self._input = images  # bound as it lies: it must live until the run
+            self._binding.bind_cpu_input("image", images)
         self._binding.clear_binding_outputs()
         for name in self._names:
             self._binding.bind_output(name, self._device)
 
-    def execute(self) -> None:
-        if self._input is None:
-            raise DeployError(f"{self.name}: nothing is loaded", expected="load(images) before execute()")
-        try:
-            self._session.run_with_iobinding(self._binding)
-            self._binding.synchronize_outputs()
-        except Exception as error:  # as in `load`
-            raise self._failed("running", error) from None
+    def _execute(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
 
-    def fetch(self) -> Outputs:
-        try:
-            return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
-        except Exception as error:  # as in `load`
-            raise self._failed("giving the outputs", error) from None
+    def _fetch(self) -> Outputs:
+        return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._binding = self._session = self._input = None
 
     def _upload(self, images: Array) -> None:
@@ -132,16 +116,6 @@ class OnnxRuntimeSession(SessionBase):
             self._input.update_inplace(images)
         else:
             self._input = self._values.ortvalue_from_numpy(images, self._device, 0)
-
-    def _failed(self, doing: str, error: Exception) -> DeployError:
-        what, said = f"{self.name} failed on {self.provider} while {doing}", first_line(error)
-        if _is_out_of_memory(error):
-            return out_of_memory(what, said)
-        return DeployError(
-            f"{what}: {said}",
-            expected="a model that runs on images of this size",
-            mend="another size, or export the model again: python export.py CHECKPOINT -o DIR",
-        )
 
 
 def _expected_bytes(path: Path, expected: str) -> bytes:
@@ -179,7 +153,7 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None, data: bytes 
     except DeployError:
         raise
     except Exception as error:  # the classes of onnxruntime share no base but Exception
-        if _is_out_of_memory(error):
+        if says_out_of_memory(error):
             raise out_of_memory(f"{path} cannot be opened", first_line(error)) from None
         if isinstance(error, RuntimeError | ValueError) and provider != "cpu":  # a bad model raises other classes
             raise MissingDependencyError(
@@ -262,7 +236,3 @@ def _tensors(arguments: Sequence[Any]) -> list[Tensor]:
         sides = tuple(side if isinstance(side, int) and side >= 0 else None for side in argument.shape)
         found.append(Tensor(argument.name, NUMPY_TYPES.get(kind, kind), sides or None))
     return found
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None

@@ -2,9 +2,6 @@
 
 The sidecar is checked before a byte of the engine is given to TensorRT: flavour, version, GPU, plugin and hash. An
 engine that carries our plugin holds code for the host; it is allowed to run only because its hash is the sidecar's.
-
-Two slots of buffers take turns: `load` fills the one that `fetch` does not read, so the next frame may be copied in
-while the last answer is still being read.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from hc_deploy.engine.options import Shape
 from hc_deploy.engine.sidecar import read_engine
 from hc_deploy.errors import DeployError
 from hc_deploy.ran import Runtime
-from hc_deploy.runtime.buffers import Buffer, Slot
+from hc_deploy.runtime.buffers import Buffer, Buffers
 from hc_deploy.runtime.device import open_device
 from hc_deploy.runtime.engine_check import (
     register_plugins,
@@ -29,23 +26,15 @@ from hc_deploy.runtime.engine_check import (
     require_version,
     runtime_module,
 )
+from hc_deploy.runtime.layer_times import LayerTime, layer_clock
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 
-SLOTS = 2
 IMAGE = "image"
 
 
 @dataclass(frozen=True)
-class LayerTime:
-    """Mean time of one layer of the engine, in milliseconds."""
-
-    name: str
-    milliseconds: float
-
-
-@dataclass(frozen=True)
 class Memory:
-    """Bytes on the device: scratch of the engine, images and outputs of both slots, and what is left free."""
+    """Bytes on the device: scratch of the engine, images and outputs, and what is left free."""
 
     engine: int
     buffers: int
@@ -61,7 +50,13 @@ class TensorRtSession(SessionBase):
         path: the engine; its sidecar stands beside it.
         plugin: the plugin library, for an engine that does not carry it; None: the one that `make plugin` built.
         expect_sha256: the engine's hash, as its user knows it; None: the sidecar's word is enough.
+
+    Attributes:
+        no_graph_because: why it runs without a CUDA graph at the shape that was loaded last; None where nothing is
+            known against one. TensorRT-RTX captures by itself and does not tell.
     """
+
+    _copies = True
 
     def __init__(self, path: Path, *, plugin: Path | None = None, expect_sha256: str | None = None) -> None:
         self._sidecar, data = read_engine(path, expect_sha256=expect_sha256)
@@ -76,16 +71,14 @@ class TensorRtSession(SessionBase):
         )
         # TensorRT-RTX captures by itself, once the kernels for a shape are there.
         self._graphs_by_runtime = self.provider == "tensorrt-rtx"
-        self._slots = [Slot() for _ in range(SLOTS)]
-        self._shape: tuple[int, ...] | None = None
-        self._loaded: int | None = None
-        self._done: int | None = None
+        self.no_graph_because: str | None = None
+        self._buffers = Buffers()
         self._messages: list[str] = []
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
         self._outputs: dict[str, np.dtype[Any]] = {}
-        self._gpu: Any = open_device()  # None once it is closed
+        self._gpu = open_device()
         try:
             require_device(self._sidecar, self._gpu.name, self._gpu.compute_capability)
             with self._gpu.active():
@@ -94,10 +87,34 @@ class TensorRtSession(SessionBase):
             self.close()
             raise
 
-    def load(self, images: Array) -> None:
-        if self._gpu is None:
-            raise DeployError(f"{self.name} is closed", expected="an open session")
-        images = self._checked(images)
+    def memory(self) -> Memory:
+        """What the session holds on the device, and what is free."""
+        self._require_open()
+        with self._gpu.active():
+            return Memory(self._scratch(), self._buffers.size(), self._gpu.free_bytes())
+
+    def profile_layers(self, images: Array, *, runs: int = 20) -> list[LayerTime]:
+        """Mean time of each layer over `runs` runs, slowest first; TensorRT's own clock, without a CUDA graph.
+
+        Nothing is loaded afterwards.
+        """
+        self.load(images)
+        profiler = layer_clock(self._trt)
+        self._unload()
+        with self._failing("being profiled"), self._gpu.active():
+            try:
+                self._bind()
+                self._context.profiler = profiler
+                for _ in range(runs):
+                    self._enqueue()
+                    self._gpu.synchronize()
+            finally:  # a profiler cannot be taken off a context
+                self._buffers.forget_shapes()
+                self._context = None
+                self._context = self._new_context()
+        return profiler.means(runs)
+
+    def _load(self, images: Array) -> None:
         profile, shape = self._sidecar.options.profile, _shape(images, self.spec.input)
         if not profile.holds(shape):
             raise DeployError(
@@ -105,84 +122,53 @@ class TensorRtSession(SessionBase):
                 expected=f"batch x height x width within this engine's profile, {profile}",
                 mend="build with --min-shape and --max-shape around it",
             )
-        index = 0 if self._done is None else (self._done + 1) % SLOTS
-        slot = self._slots[index]
         with self._gpu.active():
-            self._fit(slot, images.shape)
-            buffer = slot.buffers[IMAGE]
-            staged = buffer.view(images.shape, images.dtype)
+            self._fit(images.shape, images.dtype)
+            staged = self._buffers.host(IMAGE, images.dtype)
             np.copyto(staged, images)
-            self._gpu.upload(buffer.device, staged)
+            self._gpu.upload(self._buffers.tensors[IMAGE].device, staged)
             self._gpu.synchronize()
-        self._loaded = index
 
-    def execute(self) -> None:
-        if self._loaded is None:
-            raise DeployError(f"{self.name}: nothing is loaded", expected="load(images) before execute()")
-        slot = self._slots[self._loaded]
+    def _execute(self) -> None:
+        graph = self._buffers.graph
         with self._gpu.active():
-            if slot.graph is not None:
-                slot.graph.launch()
+            if graph is not None:
+                graph.launch()
             else:
-                self._bind(slot)
+                self._bind()
                 self._enqueue()
             self._gpu.synchronize()
-            if not self._graphs_by_runtime and slot.graph is None:
-                # From the next run on: in a first run of a shape TensorRT settles state that cannot be captured.
-                slot.graph = self._gpu.capture(self._enqueue)
-        self._done = self._loaded
+            if graph is None and self.no_graph_because is None and not self._graphs_by_runtime:
+                self._capture()
 
-    def fetch(self) -> Outputs:
-        if self._done is None:
-            raise DeployError(f"{self.name}: nothing was executed", expected="execute() before fetch()")
-        slot = self._slots[self._done]
-        staged = {name: slot.buffers[name].view(slot.shapes[name], dtype) for name, dtype in self._outputs.items()}
+    def _capture(self) -> None:
+        """A graph for the next runs of this shape: in the first one TensorRT settles state that cannot be captured.
+
+        An engine with work that cannot be captured (a loop, a plugin that waits) goes on without, and is not tried
+        again until the shape changes.
+        """
+        try:
+            self._buffers.graph = self._gpu.capture(self._enqueue)
+        except DeployError as error:
+            self.no_graph_because = error.received
+
+    def _fetch(self) -> Outputs:
+        staged = {name: self._buffers.host(name, dtype) for name, dtype in self._outputs.items()}
         with self._gpu.active():
             for name, array in staged.items():
-                self._gpu.download(array, slot.buffers[name].device)
+                self._gpu.download(array, self._buffers.tensors[name].device)
             self._gpu.synchronize()
         return {name: array.copy() for name, array in staged.items()}
 
-    def memory(self) -> Memory:
-        """What the session holds on the device, and what is free."""
-        with self._gpu.active():
-            buffers = sum(buffer.capacity for slot in self._slots for buffer in slot.buffers.values())
-            return Memory(self._scratch(), buffers, self._gpu.free_bytes())
-
-    def profile_layers(self, images: Array, *, runs: int = 20) -> list[LayerTime]:
-        """Mean time of each layer over `runs` runs, slowest first; TensorRT's own clock, without a CUDA graph."""
-        profiler = _profiler(self._trt)
-        self.load(images)
-        assert self._loaded is not None
-        with self._gpu.active():
-            try:
-                self._bind(self._slots[self._loaded])
-                self._context.profiler = profiler
-                for _ in range(runs):
-                    self._enqueue()
-                    self._gpu.synchronize()
-            finally:  # a profiler cannot be taken off a context
-                self._context = None
-                self._context = self._new_context()
-                self._shape = None
-        self._loaded = self._done = None
-        times = [LayerTime(name, total / runs) for name, total in profiler.totals.items()]
-        return sorted(times, key=lambda entry: -entry.milliseconds)
-
-    def close(self) -> None:
-        """Free buffers, graphs, engine and context."""
-        gpu, self._gpu = self._gpu, None
-        if gpu is None:
-            return
+    def _close(self) -> None:
+        """Free buffers, graph, engine and context."""
         try:
-            with gpu.active():
-                for slot in self._slots:
-                    slot.free()
-                self._loaded = self._done = None
+            with self._gpu.active():
+                self._buffers.free()
         finally:
-            with gpu.active():
+            with self._gpu.active():
                 self._context = self._engine = self._runtime = None
-            gpu.close()
+            self._gpu.close()
 
     def _open(self, path: Path, data: bytes) -> None:
         options = self._sidecar.options
@@ -227,27 +213,22 @@ class TensorRtSession(SessionBase):
         size = getattr(self._engine, "device_memory_size_v2", None)
         return int(self._engine.device_memory_size if size is None else size)
 
-    def _fit(self, slot: Slot, shape: tuple[int, ...]) -> None:
-        """Make the context, and the room in a slot, fit images of `shape`."""
-        if shape != self._shape:
-            if not self._context.set_input_shape(IMAGE, shape):
-                raise DeployError(f"{self.name}: TensorRT refuses images of {shape}: {self._said()}")
-            self._shape = shape
-            for each in self._slots:  # a graph holds for the shape that the context had
-                each.drop_graph()
-        if slot.shapes.get(IMAGE) == shape:
+    def _fit(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Make the context and the buffers fit images of `shape`."""
+        buffers = self._buffers
+        if buffers.shapes.get(IMAGE) == shape:
             return
-        slot.drop_graph()
-        image = np.dtype(np.uint8 if self.spec.input == "uint8" else np.float32)
-        shapes: dict[str, tuple[int, ...]] = {}
-        slot.shapes = {}  # stands while the memory is being asked for
-        for name, dtype in {IMAGE: image, **self._outputs}.items():
-            shapes[name] = tuple(shape if name == IMAGE else self._context.get_tensor_shape(name))
-            slot.buffers.setdefault(name, Buffer()).reserve(self._gpu, int(np.prod(shapes[name])) * dtype.itemsize)
-        slot.shapes = shapes
+        buffers.forget_shapes()  # stands where something below fails
+        self.no_graph_because = None
+        if not self._context.set_input_shape(IMAGE, shape):
+            raise DeployError(f"{self.name}: TensorRT refuses images of {shape}: {self._said()}")
+        shapes = {name: tuple(self._context.get_tensor_shape(name)) for name in self._outputs} | {IMAGE: shape}
+        for name, kind in {IMAGE: dtype, **self._outputs}.items():
+            buffers.tensors.setdefault(name, Buffer()).reserve(self._gpu, int(np.prod(shapes[name])) * kind.itemsize)
+        buffers.shapes = shapes
 
-    def _bind(self, slot: Slot) -> None:
-        for name, buffer in slot.buffers.items():
+    def _bind(self) -> None:
+        for name, buffer in self._buffers.tensors.items():
             self._context.set_tensor_address(name, int(buffer.device))
 
     def _enqueue(self) -> None:
@@ -261,15 +242,3 @@ class TensorRtSession(SessionBase):
 def _shape(images: Array, kind: str) -> Shape:
     batch, first, second, third = images.shape
     return Shape(batch, first, second) if kind == "uint8" else Shape(batch, second, third)
-
-
-def _profiler(trt: Any) -> Any:
-    class Profiler(trt.IProfiler):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProfiler.__init__(self)
-            self.totals: dict[str, float] = {}
-
-        def report_layer_time(self, layer_name: str, ms: float) -> None:
-            self.totals[layer_name] = self.totals.get(layer_name, 0.0) + ms
-
-    return Profiler()

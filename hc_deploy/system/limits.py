@@ -5,6 +5,7 @@ A file of a few kB can ask for an image of gigabytes, and so can a typing error.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from hc_deploy.errors import DeployError, UsageError
@@ -18,6 +19,10 @@ LONGEST_NAME = 200
 """Letters of a class's or an architecture's name."""
 MOST_ROUNDS = 100_000
 MOST_WORKSPACE_MIB = 1 << 20
+OUT_OF_MEMORY = re.compile(
+    r"bad_alloc|failed to allocate|out of memory|BFCArena|not enough memory|can't allocate memory", re.IGNORECASE
+)
+"""What ONNX Runtime and torch say; they have no class of error for it."""
 MEMINFO = Path("/proc/meminfo")
 PROCESS_SIZE = Path("/proc/self/statm")
 GROUP_LIMITS = (
@@ -76,6 +81,11 @@ def out_of_memory(what: str, said: str) -> DeployError:
         expected="enough memory",
         mend="a smaller --size or --batch, or close what else runs here",
     )
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """Whether a runtime's error is an allocation that failed."""
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _meminfo() -> int | None:

@@ -40,14 +40,14 @@ class FakeSession(SessionBase):
         self.log.append((self.name, call))
         self.on.get(call, lambda: None)()
 
-    def load(self, images: Array) -> None:
+    def _load(self, images: Array) -> None:
         self._note("load")
-        self._shape = self._checked(images).shape[:3]
+        self._shape = images.shape[:3]
 
-    def execute(self) -> None:
+    def _execute(self) -> None:
         self._note("execute")
 
-    def fetch(self) -> Outputs:
+    def _fetch(self) -> Outputs:
         self._note("fetch")
         return {"labels": np.zeros(self._shape, np.uint8)}
 

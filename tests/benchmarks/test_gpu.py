@@ -30,7 +30,8 @@ from hc_deploy.bench.report import ModelFile, ModelReport, Report, Samples, Stop
 from hc_deploy.engine import flavours
 from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, UsageError
-from hc_deploy.runtime.tensorrt import LayerTime, Memory
+from hc_deploy.runtime.layer_times import LayerTime
+from hc_deploy.runtime.tensorrt import Memory
 from hc_deploy.system import interrupts
 from hc_deploy.system.gpu import Gpu, read_gpu
 

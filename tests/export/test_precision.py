@@ -288,8 +288,14 @@ def test_ids_that_float16_rounded_are_wrong(export_small, tmp_path):
     class Rounded(SessionBase):
         spec, name, provider = model.spec, "rounded", "cpu"
 
-        def run(self, images):
-            return {"superpixels": reference.run(images)["superpixels"].astype(np.float16).astype(np.int32)}
+        def _load(self, images):
+            self.ids = reference.run(images)["superpixels"].astype(np.float16)
+
+        def _execute(self):
+            pass
+
+        def _fetch(self):
+            return {"superpixels": self.ids.astype(np.int32)}
 
     with open_session(path) as reference, near_ties(model.proto, model.spec, open_session) as ties:
         fidelity = measure_fidelity(reference, Rounded(), [image], explained=ties, tolerance=BOUNDS["fp16"].tie)

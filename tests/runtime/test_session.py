@@ -1,7 +1,6 @@
 """The Session contract, held by every runtime that runs here, and what `open_session` refuses."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,61 +8,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from hc_deploy.engine.build import run_builder
-from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.export.deployed import DeployedNet
-from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.runtime import onnxruntime as onnxruntime_module
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession, import_onnxruntime
 from hc_deploy.runtime.torch import TorchSession
 from hc_deploy.spec import METADATA_KEY, ModelSpec
-from hc_deploy.system.gpu import read_gpu
-from models.load import new_network
-from tests import needs
-
-SIZE = (33, 65)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    net, spec = new_network("hcfcn32_resnet18", {"width": 4})
-    spec = replace(spec, batch=1, height=SIZE[0], width=SIZE[1], outputs=("labels", "logits"))
-    folder = tmp_path_factory.mktemp("runtime") / "net"
-    save_onnx(export_onnx(net, spec), folder / "model.onnx")
-    return folder, net, spec
-
-
-@pytest.fixture(scope="module")
-def on_gpu(exported, tmp_path_factory):
-    """on_gpu(kind): the same network on a GPU, as an engine or in ONNX Runtime; skipped where that is not to be had."""
-    folder, _, spec = exported
-    built = {}
-
-    def open_on_gpu(kind):
-        if read_gpu() is None:
-            pytest.skip(needs.GPU)
-        if kind == "cuda":
-            if "cuda" not in available():
-                pytest.skip("onnxruntime-gpu is not installed")
-            return open_session(folder, provider="cuda")
-        pytest.importorskip(kind.replace("-", "_"))
-        if kind not in built:
-            engine = tmp_path_factory.mktemp(kind) / "net" / "model.engine"
-            options = BuildOptions(kind, "fp32", ShapeRange.of(spec, Shape(1, *SIZE)), plugin="none")
-            run_builder(folder / "model.onnx", engine, spec, options)
-            built[kind] = engine
-        return open_session(built[kind])
-
-    return open_on_gpu
+from tests.runtime.conftest import SIZE
 
 
 @pytest.fixture(params=["onnxruntime", "torch", "cuda", "tensorrt", "tensorrt-rtx"])
 def session(request, exported, on_gpu):
     folder, net, spec = exported
     if request.param not in ("onnxruntime", "torch"):
-        with on_gpu(request.param) as session:
+        path = on_gpu(request.param)
+        with open_session(path, provider="cuda" if request.param == "cuda" else None) as session:
             yield session
         return
     opened = open_session(folder, threads=1) if request.param == "onnxruntime" else TorchSession(

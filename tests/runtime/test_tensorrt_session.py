@@ -1,166 +1,17 @@
 """What the TensorRT session does with its buffers, graphs and shapes, on doubles of the GPU and of TensorRT.
 
-The doubles hold memory by address and run work only where the session queued it, so a wrong address, slot, shape or
-order shows. What they cannot show is a GPU: `test_session.py` runs the contract on one where there is one.
+What they cannot show is a GPU: `test_session.py` runs the contract on one where there is one.
 """
-
-from contextlib import contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
-from hc_deploy.engine.sidecar import FileRecord, Layers, Sidecar
+from hc_deploy.engine.options import BuildOptions
 from hc_deploy.errors import DeployError
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime import engine_check, open_session, tensorrt
-from hc_deploy.spec import ModelSpec
-from hc_deploy.system.gpu import Gpu
-
-PROFILE = ShapeRange(Shape(1, 4, 4), Shape(1, 8, 8), Shape(2, 16, 16))
-
-
-class Memory:
-    def __init__(self, gpu, size):
-        self.gpu, self.data = gpu, np.full(size, 0xA5, np.uint8)
-        gpu.next += 1 << 20
-        self.address = gpu.next
-        gpu.memory[self.address] = self.data
-
-    def __int__(self):
-        return self.address
-
-    def free(self):
-        del self.gpu.memory[self.address]
-
-
-class Graph:
-    def __init__(self, gpu, work):
-        self.gpu, self.work = gpu, work
-        gpu.graphs.append(self)
-
-    def launch(self):
-        self.gpu.launched += 1
-        self.gpu.queue += self.work
-
-    def free(self):
-        self.gpu.graphs.remove(self)
-
-
-class GpuDouble:
-    """The interface of CudaDevice: queued work runs when it is synchronised."""
-
-    name, compute_capability, stream = "Double", "8.6", 7
-
-    def __init__(self):
-        self.memory, self.queue, self.graphs, self.strategies = {}, [], [], []
-        self.next, self.launched, self.depth, self.closed, self.capturing = 0, 0, 0, False, None
-
-    @contextmanager
-    def active(self):
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    def allocate(self, size):
-        assert self.depth
-        return Memory(self, size)
-
-    def pinned(self, shape, dtype):
-        return np.full(shape, 0x5A, dtype)
-
-    def upload(self, target, source):
-        self.queue.append(lambda: target.data.__setitem__(slice(source.nbytes), source.view(np.uint8).reshape(-1)))
-
-    def download(self, target, source):
-        self.queue.append(
-            lambda: target.view(np.uint8).reshape(-1).__setitem__(slice(None), source.data[: target.nbytes])
-        )
-
-    def put(self, work):
-        (self.queue if self.capturing is None else self.capturing).append(work)
-
-    def synchronize(self):
-        work, self.queue = self.queue, []
-        for item in work:
-            item()
-
-    def capture(self, queue):
-        assert not self.queue, "captured while work was under way"
-        self.capturing = []
-        queue()
-        work, self.capturing = self.capturing, None
-        return Graph(self, work)
-
-    def free_bytes(self):
-        return 1000
-
-    def close(self):
-        self.closed = True
-
-
-class Context:
-    def __init__(self, gpu):
-        self.gpu, self.addresses, self.shape = gpu, {}, None
-
-    def set_input_shape(self, name, shape):
-        self.shape = tuple(shape)
-        return True
-
-    def get_tensor_shape(self, name):
-        return self.shape[:3]
-
-    def set_tensor_address(self, name, address):
-        self.addresses[name] = address
-
-    def execute_async_v3(self, stream):
-        """labels = the red channel + 1, from and to the addresses of this moment."""
-        assert stream == self.gpu.stream and self.gpu.depth
-        source, target, shape = self.addresses["image"], self.addresses["labels"], self.shape
-
-        def work():
-            image = self.gpu.memory[source][: int(np.prod(shape))].reshape(shape)
-            self.gpu.memory[target][: int(np.prod(shape[:3]))] = (image[..., 0] + 1).reshape(-1)
-
-        self.gpu.put(work)
-        return True
-
-
-def module(gpu, opened):
-    """A TensorRT of one engine with the tensors `image` and `labels`."""
-    names = ["image", "labels"]
-
-    class Engine:
-        num_io_tensors = 2
-        device_memory_size_v2 = 64
-        get_tensor_name = staticmethod(names.__getitem__)
-        get_tensor_mode = staticmethod(lambda name: "in" if name == "image" else "out")
-        get_tensor_dtype = staticmethod(lambda name: np.uint8)
-        get_tensor_shape = staticmethod(lambda name: (-1, -1, -1, 3) if name == "image" else (-1, -1, -1))
-        create_runtime_config = staticmethod(SimpleNamespace)
-
-        @staticmethod
-        def create_execution_context(config=None):
-            gpu.strategies.append(getattr(config, "cuda_graph_strategy", None))
-            return Context(gpu)
-
-    class Runtime:
-        engine_host_code_allowed = False
-
-        def __init__(self, logger):
-            opened.append(self)
-
-        def deserialize_cuda_engine(self, data):
-            return Engine() if data.startswith(b"engine") else None
-
-    class Logger:
-        pass
-
-    return SimpleNamespace(
-        __name__="tensorrt", __version__="10.9.0", Runtime=Runtime, ILogger=Logger, nptype=lambda kind: kind,
-        TensorIOMode=SimpleNamespace(OUTPUT="out"), CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole"),
-    )  # fmt: skip
+from hc_deploy.runtime.device_interface import CudaError
+from tests.runtime.doubles import PROFILE, Context, GpuDouble, module, write
 
 
 @pytest.fixture
@@ -174,23 +25,6 @@ def opened(tmp_path, monkeypatch):
         yield session, gpu, runtimes[0]
 
 
-def write(path, data, **changed):
-    path.write_bytes(data)
-    fields = {
-        "spec": ModelSpec("fcn", ("road",), ((1, 2, 3),)),
-        "options": BuildOptions("tensorrt", "fp16", PROFILE),
-        "version": "10.9.0",
-        "engine": FileRecord.of(path),
-        "onnx": FileRecord("model.onnx", 3, "ab"),
-        "layers": Layers("network", 5, {"HCUpsample": 2}, computing={"fp16": 4, "fp32": 1}),
-        "plugin": FileRecord("libhc_plugins.so", 4, "cd"),
-        "device": Gpu("Double", "1", None, None, "8.6"),
-        "seconds": 1.5,
-        "created": "2026",
-    }
-    Sidecar(**{**fields, **changed}).write(path)
-
-
 def test_what_runs_and_in_which_precision_is_told(opened):
     session, _, _ = opened
     assert session.runtime == Runtime("tensorrt", "10.9.0", "fp16", {"fp16": 4, "fp32": 1}, "network")
@@ -201,12 +35,34 @@ def picture(seed, shape=(1, 8, 8, 3)):
     return np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)
 
 
-def test_runs_of_one_shape_become_one_graph_a_slot(opened):
+def test_runs_of_one_shape_become_one_graph(opened):
     session, gpu, _ = opened
     for seed in range(6):
         image = picture(seed)
         np.testing.assert_array_equal(session.run(image)["labels"], image[..., 0] + 1)
-    assert len(gpu.graphs) == 2 and gpu.launched == 4, "a slot's first run is queued, its later ones are launched"
+    assert len(gpu.graphs) == 1 and gpu.launched == 5, "the first run is queued, later ones are launched"
+    assert session.no_graph_because is None
+
+
+@pytest.mark.parametrize("by", ["tensorrt", "driver"])
+def test_an_engine_that_cannot_be_captured_runs_without_a_graph(opened, monkeypatch, by):
+    """TensorRT refuses to queue what may not be captured, or the driver ends the capture with an error."""
+    session, gpu, _ = opened
+    if by == "driver":
+        gpu.refusal = CudaError("cuStreamEndCapture failed: operation failed due to a previous error (901)")
+    queue = Context.execute_async_v3
+    if by == "tensorrt":
+        monkeypatch.setattr(Context, "execute_async_v3", lambda *given: gpu.capturing is None and queue(*given))
+    for shape, tries in (((1, 8, 8, 3), 1), ((1, 8, 8, 3), 1), ((1, 4, 5, 3), 2), ((1, 4, 5, 3), 2)):
+        image = picture(tries, shape)
+        np.testing.assert_array_equal(session.run(image)["labels"], image[..., 0] + 1)
+        assert (gpu.captures, gpu.launched, gpu.graphs) == (tries, 0, [])
+        assert ("(901)" if by == "driver" else "failed on the GPU") in session.no_graph_because
+    gpu.refusal = None
+    monkeypatch.setattr(Context, "execute_async_v3", queue)
+    for _ in range(2):
+        session.run(picture(0))
+    assert gpu.launched == 1 and session.no_graph_because is None, "another shape is tried again"
 
 
 def test_shapes_change(opened):
@@ -216,20 +72,8 @@ def test_shapes_change(opened):
     ):
         image = picture(seed, shape)
         np.testing.assert_array_equal(session.run(image)["labels"], image[..., 0] + 1)
-        assert all(slot.shapes.get("image") == shape for slot in session._slots if slot.graph is not None)
-    assert len(gpu.memory) == 4, "two slots of two tensors"
-
-
-def test_the_next_image_may_be_loaded_before_the_last_answer_is_read(opened):
-    session, _, _ = opened
-    first, second = picture(1), picture(2)
-    session.run(picture(0))
-    session.load(first)
-    session.execute()
-    session.load(second)
-    np.testing.assert_array_equal(session.fetch()["labels"], first[..., 0] + 1)
-    session.execute()
-    np.testing.assert_array_equal(session.fetch()["labels"], second[..., 0] + 1)
+        assert session._buffers.shapes["image"] == shape and len(gpu.graphs) == 1
+    assert len(gpu.memory) == 2 and gpu.launched == 2
 
 
 def test_answers_stay_as_they_were(opened):
@@ -292,17 +136,33 @@ def test_out_of_memory_leaves_a_session_that_still_works(opened, monkeypatch):
     np.testing.assert_array_equal(session.run(image)["labels"], image[..., 0] + 1)
 
 
+def test_layers_are_timed_without_the_graph(opened):
+    """And the session runs on: a new context, a new graph, an image of its own."""
+    session, gpu, _ = opened
+    for _ in range(2):
+        session.run(picture(0))
+    times = session.profile_layers(picture(1), runs=3)
+    assert [(time.name, time.milliseconds) for time in times] == [("slice", 2.0), ("add", 1.0)]
+    assert gpu.launched == 1 and gpu.graphs == []
+    with pytest.raises(DeployError, match="nothing is loaded"):
+        session.execute()
+    for seed in range(2, 4):
+        np.testing.assert_array_equal(session.run(picture(seed))["labels"], picture(seed)[..., 0] + 1)
+    assert gpu.launched == 2 and len(gpu.graphs) == 1
+
+
 def test_everything_is_freed(opened):
     session, gpu, _ = opened
     for seed in range(4):
         session.run(picture(seed))
     memory = session.memory()
-    assert memory.engine == 64 and memory.buffers == 2 * (192 + 64)
+    assert memory.engine == 64 and memory.buffers == 192 + 64
     session.close()
     assert gpu.memory == {} and gpu.graphs == [] and gpu.closed
     session.close()
-    with pytest.raises(DeployError, match="is closed"):
-        session.load(picture(0))
+    for use in (lambda: session.load(picture(0)), session.memory, lambda: session.profile_layers(picture(0))):
+        with pytest.raises(DeployError, match="is closed"):
+            use()
 
 
 def test_an_engine_that_tensorrt_refuses(opened, tmp_path):

@@ -1,0 +1,57 @@
+"""A model file -> the Session on the runtime that runs it. Each runtime is imported when one of its files is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.runtime.session import Session
+from hc_deploy.shown import quoted
+from hc_deploy.system.digest import checked_sha256
+
+KINDS = "a model.onnx or model.engine"
+
+
+def open_session(
+    path: Path | str, *, provider: str | None = None, threads: int | None = None, expect_sha256: str | None = None
+) -> Session:
+    """Open a model file.
+
+    Args:
+        path: `model.onnx` or `model.engine` made by `export.py`, or the folder that holds the former.
+        provider: for a model.onnx, `cpu` (the default), `cuda` or `tensorrt` of ONNX Runtime. What was asked for runs,
+            or this fails. An engine has its own runtime.
+        threads: threads of one run on a CPU; None leaves it to the runtime (all cores).
+        expect_sha256: what the file's hash must be (64 hexadecimal digits), checked before a byte of it is parsed;
+            None: not checked.
+
+    Raises:
+        DeployError: the file is missing, truncated, of another kind, or carries no metadata of ours; an engine that
+            is not the one of its sidecar, or was built for another TensorRT or GPU.
+        MissingDependencyError: the provider, the runtime or a GPU that it needs is not there.
+    """
+    path = Path(path)
+    if expect_sha256 is not None:
+        expect_sha256 = checked_sha256(expect_sha256)
+    if path.is_dir() and (path / "model.onnx").exists():
+        path = path / "model.onnx"
+    if not path.exists():
+        raise DeployError(f"{path} does not exist", expected=f"{KINDS}, or the folder that holds a model.onnx")
+    if path.suffix == ".onnx":
+        from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads, expect_sha256=expect_sha256)
+    if path.suffix == ".engine":
+        if provider is not None or threads is not None:
+            option = "--provider" if provider is not None else "--threads"
+            raise UsageError(f"{option} with the engine {path}", expected=f"no {option}: an engine has its own runtime")
+        from hc_deploy.runtime.tensorrt import TensorRtSession
+
+        return TensorRtSession(path, expect_sha256=expect_sha256)
+    if path.is_dir():
+        raise UsageError(f"{path}: no runtime for a folder without model.onnx", expected=KINDS)
+    raise UsageError(
+        f"{path} is no model that runs (by its name a checkpoint, which is exported first)",
+        expected=KINDS,
+        mend=f"python export.py {quoted(path)} -o {quoted(path.with_suffix(''))}",
+    )
