@@ -15,6 +15,7 @@ from hc_deploy.export.networks import logits_of
 from hc_deploy.spec import CHANNELS, Channels
 from hc_deploy.system.limits import MOST_CLASSES
 
+WRAP = "a factory that wraps the network into one that takes 3 channels or 1"
 PROBE_SIZE = (64, 64)
 """Of networks of the registry, which take any size."""
 
@@ -56,6 +57,7 @@ def normalisation(asked: Asked, info: CheckpointInfo, channels: Channels) -> dic
         raise UsageError(
             f"a network of {count} channel, and no --mean and --std for it",
             expected=f"--mean and --std of {count} number, as it was trained (gray images have no usual ones)",
+            mend="--channels gray --mean M --std S",
         )
     if asked.scale == 1 and (asked.mean is None or asked.std is None):
         raise UsageError("--scale 1 without --mean and --std", expected="both, in units of 0 to 255")
@@ -79,7 +81,7 @@ def probe(net: nn.Module, arch: str, size: tuple[int, int], asked: Asked, info: 
     raise DeployError(
         f"{arch} fails on a float image [1,{CHANNELS[wanted]},{size[0]},{size[1]}]: {given}{takes}",
         expected="logits [1,C,h,w] of an image of 3 channels (RGB, BGR) or 1 (gray), at this --size",
-        mend="--channels gray, or another --size" if 1 in taken or not taken else None,
+        mend="--channels gray, or another --size" if 1 in taken or not taken else WRAP,
     )
 
 

@@ -78,12 +78,15 @@ def load_network(
         arch = said
     assert arch is not None
     kept = checkpoint.info.options if arch == said else {}
+    held: tuple[str, ...] = ()
+    if ":" in arch and kept:  # text out of a file is not to decide what a factory does
+        kept, held = {}, ("the options that the file holds are not given to your factory: --option NAME=VALUE",)
     given = {**kept, **(options or {})}
     if arch in names():
         _require_fit(arch, given, checkpoint)
     loaded = new_network(arch, given, checkpoint.info, asked=asked, finite=False)
     notes = load_state(loaded.net, checkpoint, arch=arch, ignore_keys=ignore_keys)
-    return replace(loaded, notes=(*checkpoint.notes, *notes, *loaded.notes))
+    return replace(loaded, notes=(*checkpoint.notes, *held, *notes, *loaded.notes))
 
 
 def _require_known(checkpoint: Checkpoint) -> None:
@@ -179,6 +182,13 @@ def _from_factory(arch: str, options: dict[str, Any]) -> nn.Module:
         ) from error
     finally:
         sys.path.pop(0)
+    mend = f"let {factory_name} return the network itself"
     if not isinstance(net, nn.Module):
-        raise UsageError(f"--arch {arch} gave a {type(net).__name__}", expected="a torch.nn.Module")
+        raise UsageError(f"--arch {arch} gave a {type(net).__name__}", expected="a torch.nn.Module", mend=mend)
+    scripted = [name or "the network" for name, part in net.named_modules() if isinstance(part, torch.jit.ScriptModule)]
+    if scripted:
+        raise UsageError(
+            f"--arch {arch} gave TorchScript ({scripted[0]}), a program that torch.export cannot trace",
+            expected="a torch.nn.Module of Python", mend="leave torch.jit.script and torch.jit.trace away",
+        )  # fmt: skip
     return net

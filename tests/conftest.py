@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -11,9 +13,17 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from tests import needs
-from tests.plugins.built import contract_programs, kernels_library, make_plugin, plugins_library
+from tests.plugins.built import contract_programs, kernels_library, make_plugin, plugins_library, start_ahead
 
 __all__ = ["contract_programs", "kernels_library", "make_plugin", "plugins_library"]
+
+
+def pytest_sessionstart(session):
+    """Of the whole suite, in parallel: nobody should wait for the compiler."""
+    config = session.config
+    parallel = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if parallel and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        start_ahead()
 
 
 def pytest_terminal_summary(terminalreporter):

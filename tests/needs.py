@@ -17,9 +17,14 @@ GPU = "no NVIDIA GPU is here, so nothing ran on one: make test on a machine that
 REASONS = (NVCC, TENSORRT_HEADERS, GPU)
 
 
+def found_nvcc():
+    """Path of nvcc, or None."""
+    return os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+
+
 def nvcc():
     """Path of nvcc, or the test is skipped."""
-    found = os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    found = found_nvcc()
     if not found:
         pytest.skip(NVCC)
     return found

@@ -32,8 +32,9 @@ def largest_layer_bytes(net: nn.Module, *, batch: int, height: int, width: int) 
         largest = max(largest, sum(t.nelement() * t.element_size() for t in tensors if isinstance(t, torch.Tensor)))
 
     leaves = [module for module in net.modules() if not any(module.children())]
-    hooks = [module.register_forward_hook(note) for module in leaves]
+    hooks = []
     try:
+        hooks = [module.register_forward_hook(note) for module in leaves]
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
             net(torch.empty(batch, 3, height, width))
     except Exception:  # a user's network may look at values, which fake tensors lack: the layers before it are counted

@@ -70,7 +70,7 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
         raise DeployError(
             f"{spec.arch} cannot be exported: {_reason(error)}",
             expected="a network that torch.export can trace at this size",
-            mend="another --size, or without --dynamic" if _dynamic_shapes(spec) else "another --size",
+            mend=_mend(error, spec),
         ) from error
     assert program is not None and program.exported_program is not None
     proto = program.model_proto
@@ -84,6 +84,13 @@ def export_onnx(net: nn.Module, spec: ModelSpec, *, example: tuple[int, int] = E
 def save_onnx(model: ExportedModel, path: Path) -> Path | None:
     """Write the model, atomically; the file of its weights where this call made one beside it (`write_model`)."""
     return write_model(model.proto, path)
+
+
+def _mend(error: BaseException, spec: ModelSpec) -> str:
+    text = f"{error} {_reason(error)}".lower()
+    if "data-dependent" in text or "data dependent" in text:
+        return "torch.where in place of an if on values of tensors"
+    return "another --size, or without --dynamic" if _dynamic_shapes(spec) else "another --size"
 
 
 def _require_dynamic(proto: onnx.ModelProto, spec: ModelSpec) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import mmap
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hc_deploy.errors import DeployError
 
 Bytes = bytes | mmap.mmap
 EXTERNAL_DATA = 13
-LOCATION, CHECKSUM = b"location", b"checksum"
+LOCATION, CHECKSUM, LENGTH = b"location", b"checksum", b"length"
 CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -73,9 +74,26 @@ def files_beside(path: Path) -> list[Path]:
     return [path.parent / location for location in _files_of(path)]
 
 
+def largest_beside(path: Path) -> int:
+    """Bytes of the largest tensor that the model in `path` has in another file, as it says; 0 without one."""
+    with _mapped(path) as data:
+        if data.find(LOCATION) < 0:
+            return 0
+        lengths = [
+            dict(_pair(data, start, end) for start, end in entries).get(LENGTH, b"") for entries in _tensors(data)
+        ]
+    return max((int(length) for length in lengths if length.isdigit()), default=0)
+
+
 def _files_of(path: Path) -> dict[str, str | None]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(path) as data:
         return external_files(data, source=path)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def _sha1(path: Path) -> str:

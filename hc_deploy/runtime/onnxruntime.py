@@ -17,7 +17,7 @@ from typing import Any
 
 from hc_deploy import install
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError, first_line
-from hc_deploy.graph.external_data import external_files, require_external_data
+from hc_deploy.graph.external_data import external_files, largest_beside, require_external_data
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime.graph_check import Tensor, check_graph
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
@@ -35,6 +35,8 @@ PROVIDERS = {
 INSTALL = {"cpu": install.ONNXRUNTIME, "cuda": install.ONNXRUNTIME_GPU, "tensorrt": install.ONNXRUNTIME_GPU}
 RECORD_NODES = "session.record_ep_graph_assignment_info"
 THREADS_PER_CORE = 4
+MOST_EMBEDDED = 2**31
+"""Bytes of a tensor that ONNX Runtime cannot keep in a graph that it has laid out anew, so its layout stays."""
 SILENT = 4  # fatal ones only: an error comes as an exception as well, and warnings are about its own optimisations
 NUMPY_TYPES = {"float": "float32", "double": "float64"}
 
@@ -145,6 +147,8 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None, data: bytes 
     options.add_session_config_entry(RECORD_NODES, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
+    if data is None and largest_beside(path) >= MOST_EMBEDDED:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     model, providers = (data, [wanted]) if provider != "tensorrt" else _for_tensorrt(path, data)
     preload(ort, provider)
     try:  # without the fallback, which prints to standard output, hides the reason and opens the model again elsewhere

@@ -18,14 +18,14 @@ from hc_deploy.commands.engine import require_ready
 from hc_deploy.engine import build as building
 from hc_deploy.engine import flavours
 from hc_deploy.engine.build import Progress, run_builder
-from hc_deploy.engine.options import BuildOptions, Shape, ShapeRange
+from hc_deploy.engine.options import BuildOptions, ShapeRange
 from hc_deploy.engine.sidecar import Layers, sidecar_path, verify_engine
 from hc_deploy.errors import DeployError, GateError, MissingDependencyError, UsageError
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from models.load import new_network
+from tests.engine.asked import SIDES, children_of, options, runs
 
 ROOT = Path(__file__).parents[2]
-SIDES = Shape(1, 97, 131)
 EXPORT = [sys.executable, "export.py", "--random-init", "--arch", "hcfcn32_resnet18", "--option", "width=8"]
 
 
@@ -44,11 +44,6 @@ def models(tmp_path_factory):
         return made[dynamic]
 
     return model
-
-
-def options(spec, precision="fp16", **changed):
-    profile = ShapeRange.of(spec, SIDES, most=None if spec.batch else Shape(4, 512, 512))
-    return BuildOptions("tensorrt-rtx", precision, profile, **{"plugin": "none", **changed})
 
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
@@ -232,10 +227,10 @@ def test_a_killed_parent_takes_the_builder_along(models, tmp_path):
         "from pathlib import Path\n"
         "from hc_deploy.engine.build import run_builder\n"
         "from hc_deploy.runtime import open_session\n"
-        "from tests.engine.test_build import _children, options\n"
+        "from tests.engine.asked import children_of, options\n"
         "def stop(progress):\n"
         "    if progress.stage == 'precision':\n"
-        "        print(*_children(os.getpid()), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        print(*children_of(os.getpid()), flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
         f"path = Path({str(path)!r}); spec = open_session(path).spec\n"
         f"run_builder(path, Path({str(tmp_path)!r}) / 'model.engine', spec, options(spec), on_progress=stop)\n"
     )
@@ -243,22 +238,9 @@ def test_a_killed_parent_takes_the_builder_along(models, tmp_path):
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     children = [int(text) for text in ended.stdout.split()]
     deadline = time.monotonic() + 10
-    while any(_runs(child) for child in children) and time.monotonic() < deadline:
+    while any(runs(child) for child in children) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert children and not any(_runs(child) for child in children)
-
-
-def _children(pid):
-    """Of the process' main thread."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _runs(pid):
-    """Whether the process is there and no zombie."""
-    try:
-        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert children and not any(runs(child) for child in children)
 
 
 def test_full_disk(models, tmp_path):
@@ -269,7 +251,7 @@ def test_full_disk(models, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from pathlib import Path\n"
         "from hc_deploy.engine.build import run_builder\n"
-        "from tests.engine.test_build import options\n"
+        "from tests.engine.asked import options\n"
         "from hc_deploy.runtime import open_session\n"
         "from hc_deploy.errors import DeployError\n"
         f"path, out = Path({str(path)!r}), Path({str(tmp_path)!r}) / 'model.engine'\n"
@@ -286,12 +268,12 @@ def test_full_disk(models, tmp_path):
 def test_interrupting(models, tmp_path, stage):
     """Ctrl-C while it builds: the child ends, no file is left."""
     path, spec = models()
-    others = set(_children(os.getpid()))  # another test's fork server, say
+    others = set(children_of(os.getpid()))  # another test's fork server, say
     children: list[int] = []
 
     def interrupt(progress):
         if progress.stage == stage and not children:
-            children.extend(set(_children(os.getpid())) - others)
+            children.extend(set(children_of(os.getpid())) - others)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
 
@@ -313,24 +295,23 @@ def test_interrupting(models, tmp_path, stage):
         ("building", "SIGHUP", 129, "ended by SIGHUP"),
     ],
 )
-def test_interrupting_the_command(tmp_path, builds, name, code, says):
-    """A signal to `python export.py --engine`, when the builder has said that it `builds`."""
+def test_interrupting_the_command(models, tmp_path, builds, name, code, says):
+    """A signal to `hc-deploy build`, when the builder has said that it `builds`."""
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     scratch.mkdir()
-    command = [*EXPORT, "--size", "97x131", "-o", str(out), "--engine", "tensorrt-rtx", "--plugin", "none"]
+    asked = ["--engine", "tensorrt-rtx", "--plugin", "none", "--precision", "fp32", "-o", str(out)]
     running = subprocess.Popen(
-        [*command, "--precision", "fp32"], stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(scratch), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+        [sys.executable, "-m", "hc_deploy", "build", str(models()[0]), *asked], stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)},
     )  # fmt: skip
     while builds not in (line := running.stderr.readline()):
         assert line, "it ended"
-    builder, *_ = _children(running.pid)
+    builder, *_ = children_of(running.pid)
     running.send_signal(getattr(signal, name))
     said = running.communicate(timeout=60)[1]
     assert running.returncode == code and said.endswith(f"{says}\n")
-    assert not _runs(builder), "the builder runs on"
-    assert [path.name for path in out.iterdir()] == ["model.onnx"], "the ONNX file was done"
-    assert not list(scratch.glob("hc_deploy*"))
+    assert not runs(builder), "the builder runs on"
+    assert list(out.iterdir()) == [] and not list(scratch.glob("hc_deploy*"))
 
 
 def test_the_command(tmp_path):

@@ -9,20 +9,33 @@ from pathlib import Path
 import pytest
 import torch
 
+import export
 import models
+from hc_deploy.console import run_app
 from hc_deploy.export.checkpoint import CheckpointInfo, save_checkpoint
 from hc_deploy.runtime import open_session
+from tests.bench.fakes import Ended
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--size", "33x65"]
 
 
-def export(*arguments, cwd=ROOT):
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "export.py"), *map(str, arguments)], capture_output=True, text=True, cwd=cwd
-    )
-    assert "Traceback" not in result.stderr, result.stderr
-    return result
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """run(*arguments, cwd) -> the ended command, in this process: torch is imported once."""
+
+    def call(*arguments, cwd=ROOT):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(ROOT))] + [str(ROOT)])
+        known = set(sys.modules)
+        with pytest.raises(SystemExit) as ended:
+            run_app(export.app, [str(argument) for argument in arguments])
+        for name in set(sys.modules) - known:
+            if name in ("mynet", "mine", "liar"):
+                del sys.modules[name]
+        return Ended(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +48,28 @@ def checkpoint(tmp_path_factory):
 
 
 def test_checkpoint_becomes_a_verified_model(checkpoint, tmp_path):
-    result = export(checkpoint, "-o", tmp_path / "out", *SMALL)
-    assert result.returncode == 0, result.stderr
-    assert "100.0000% of pixels as torch" in result.stdout and "1 HCUpsample" in result.stdout
+    command = [sys.executable, ROOT / "export.py", checkpoint, "-o", tmp_path / "out", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "100.0000% of pixels as torch" in done.stdout and "1 HCUpsample" in done.stdout
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.onnx"]
     with open_session(tmp_path / "out") as session:
         assert session.spec.arch == "hcfcn32_resnet18" and session.spec.size == (33, 65) and session.spec.level == 1
 
 
-def test_users_own_network(tmp_path):
+def test_users_own_network(run, tmp_path):
     (tmp_path / "mynet.py").write_text(
         "import torch\n"
         "def build(classes=3):\n"
         "    return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 3, stride=4, padding=1))\n"
     )
-    result = export("--random-init", "--arch", "mynet:build", "-o", "out", "--option", "classes=5", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    result = run("--random-init", "--arch", "mynet:build", "-o", "out", "--option", "classes=5", cwd=tmp_path)
+    assert result.code == 0, result.err
     with open_session(tmp_path / "out") as session:
         assert len(session.spec.classes) == 5
 
 
-def test_a_network_that_answers_otherwise_once_exported_fails_the_gate(tmp_path):
+def test_a_network_that_answers_otherwise_once_exported_fails_the_gate(run, tmp_path):
     (tmp_path / "liar.py").write_text(
         "import torch\n"
         "class Liar(torch.nn.Conv2d):\n"
@@ -65,9 +79,9 @@ def test_a_network_that_answers_otherwise_once_exported_fails_the_gate(tmp_path)
         "def build():\n"
         "    return Liar(3, 4, 1)\n"
     )
-    result = export("--random-init", "--arch", "liar:build", "-o", "out", *SMALL, cwd=tmp_path)
-    assert result.returncode == 3
-    assert "of pixels agree, expected 99.99%" in result.stderr
+    result = run("--random-init", "--arch", "liar:build", "-o", "out", *SMALL, cwd=tmp_path)
+    assert result.code == 3
+    assert "of pixels agree, expected 99.99%" in result.err
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -87,31 +101,31 @@ def test_a_network_that_answers_otherwise_once_exported_fails_the_gate(tmp_path)
         (["--random-init", "--arch", "fcn32_resnet18", "--input", "jpeg"], 2, "uint8, float"),
     ],
 )
-def test_bad_input_is_one_message(arguments, code, message, tmp_path):
-    result = export(*arguments, "-o", tmp_path / "out")
-    assert result.returncode == code, result.stderr
-    assert message in result.stderr.replace("\n", " ")
+def test_bad_input_is_one_message(run, arguments, code, message, tmp_path):
+    result = run(*arguments, "-o", tmp_path / "out")
+    assert result.code == code, result.err
+    assert message in result.err.replace("\n", " ")
     assert not (tmp_path / "out" / "model.onnx").exists()
 
 
-def test_checkpoint_of_another_architecture(checkpoint, tmp_path):
-    result = export(checkpoint, "--arch", "pspnet_resnet18", "--width", "4", "-o", tmp_path)
-    assert result.returncode == 1
-    assert "missing" in result.stderr and "unexpected" in result.stderr
-    assert "it says that it is of hcfcn32_resnet18" in result.stderr
+def test_checkpoint_of_another_architecture(run, checkpoint, tmp_path):
+    result = run(checkpoint, "--arch", "pspnet_resnet18", "--width", "4", "-o", tmp_path)
+    assert result.code == 1
+    assert "missing" in result.err and "unexpected" in result.err
+    assert "it says that it is of hcfcn32_resnet18" in result.err
 
 
-def test_pth_needs_its_architecture(tmp_path):
+def test_pth_needs_its_architecture(run, tmp_path):
     torch.save(models.build("fcn32_resnet18", width=4).state_dict(), tmp_path / "net.pth")
-    assert export(tmp_path / "net.pth", "-o", tmp_path / "out").returncode == 2
+    assert run(tmp_path / "net.pth", "-o", tmp_path / "out").code == 2
     given = ["--arch", "fcn32_resnet18", "--width", "4", *SMALL]
-    assert export(tmp_path / "net.pth", "-o", tmp_path / "out", *given).returncode == 0
+    assert run(tmp_path / "net.pth", "-o", tmp_path / "out", *given).code == 0
 
 
-def test_unwritable_output(checkpoint, tmp_path):
+def test_unwritable_output(run, checkpoint, tmp_path):
     (tmp_path / "file").write_text("")
-    result = export(checkpoint, "-o", tmp_path / "file" / "out", *SMALL)
-    assert result.returncode == 1 and "cannot write" in result.stderr
+    result = run(checkpoint, "-o", tmp_path / "file" / "out", *SMALL)
+    assert result.code == 1 and "cannot write" in result.err
 
 
 SAYING = """import torch
@@ -135,15 +149,15 @@ def build(): return N(3, 4, 1)"""
         (SAYING.format(said="'depth'"), "a Deployment"),
     ],
 )
-def test_a_users_module_that_fails_is_one_message(body, message, tmp_path):
+def test_a_users_module_that_fails_is_one_message(run, body, message, tmp_path):
     (tmp_path / "mine.py").write_text(body + "\n")
-    result = export("--random-init", "--arch", "mine:build", "-o", "out", *SMALL, cwd=tmp_path)
-    assert result.returncode == 2 and message in result.stderr
+    result = run("--random-init", "--arch", "mine:build", "-o", "out", *SMALL, cwd=tmp_path)
+    assert result.code == 2 and message in result.err
 
 
-def test_a_device_is_not_overwritten(checkpoint, tmp_path):
+def test_a_device_is_not_overwritten(run, checkpoint, tmp_path):
     pipe = tmp_path / "model.onnx"
     os.mkfifo(pipe)
-    result = export(checkpoint, "-o", tmp_path, *SMALL)
-    assert result.returncode == 1 and "device, pipe or socket" in result.stderr
+    result = run(checkpoint, "-o", tmp_path, *SMALL)
+    assert result.code == 1 and "device, pipe or socket" in result.err
     assert stat.S_ISFIFO(pipe.stat().st_mode)

@@ -108,6 +108,26 @@ def loaded(**options):
     return trained(**options)
 
 
+def scripted():
+    return torch.jit.script(Net())
+
+
+def partly_scripted():
+    return torch.nn.Sequential(torch.nn.Identity(), scripted())
+
+
+def traced():
+    return torch.jit.trace(Net().eval(), torch.zeros(1, 3, 64, 96))
+
+
+class LooksAtValues(Net):
+    """An `if` on what is in the image."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits if x.mean() > 0 else -logits
+
+
 def truth(net, images, *, mean=MEAN, std=STD, scale=255.0, bgr=False, gray=False):
     """Labels [B,H,W] of uint8 RGB images by plain torch, as the network's own author would compute them."""
     x = torch.from_numpy(images).permute(0, 3, 1, 2).double()

@@ -211,6 +211,9 @@ def test_torchscript_is_named_with_the_way_out(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
         (b"<!DOCTYPE html>", "web page"),
         (b"\x89HDF\r\n", "Keras"),
+        (b"\x89PNG\r\n", "an image"),
+        (b"\xff\xd8\xff\xe0", "an image"),
+        (b"%PDF-1.7", "a PDF"),
         (b"\0" * 257 + b"ustar", "tar file"),
         (b"hello, this is text", "refused"),
     ],
@@ -259,6 +262,24 @@ def test_a_file_names_no_factory(tmp_path, arch):
     with pytest.raises(DeployError, match="not one of this project's") as caught:
         load_network(tmp_path / "a.safetensors")
     assert arch not in caught.value.mend and arch not in str(caught.value.received) and not trap.exists()
+
+
+@pytest.mark.parametrize("arch", ["os:system", "subprocess:Popen"])
+def test_a_files_options_reach_no_factory(tmp_path, arch):
+    """Not even the one that the user names, where the file names the same."""
+    trap = tmp_path / "trap"
+    options = {"command": f"touch {trap}", "args": ["touch", str(trap)]}
+    save_checkpoint(tmp_path / "a.safetensors", build(), CheckpointInfo(arch=arch, options=options))
+    with pytest.raises(UsageError, match="TypeError"):
+        load_network(tmp_path / "a.safetensors", arch=arch)
+    assert not trap.exists()
+
+
+def test_a_factory_gets_what_its_user_says_alone(tmp_path):
+    arch, net = "tests.field.nets:build", trained(classes=7)
+    save_checkpoint(tmp_path / "a.safetensors", net, CheckpointInfo(arch=arch, options={"kind": "dict", "classes": 7}))
+    loaded = load_network(tmp_path / "a.safetensors", arch=arch, options={"classes": 7})
+    assert type(loaded.net) is Net and any("--option NAME=VALUE" in note for note in loaded.notes)
 
 
 def test_a_files_options_are_checked_before_anything_is_built(tmp_path):

@@ -266,3 +266,16 @@ def test_a_dimension_that_is_fixed_is_named():
     with pytest.raises(DeployError, match="fixes height 64 and width 96|cannot be exported") as caught:
         dynamic(trained(Positions))
     assert "without --dynamic" in caught.value.mend
+
+
+@pytest.mark.parametrize("kind", ["scripted", "partly_scripted", "traced"])
+def test_torchscript_networks_are_named(kind):
+    with pytest.raises(UsageError, match="TorchScript") as caught:
+        new_network(f"tests.field.nets:{kind}", {})
+    assert "torch.jit.script" in caught.value.mend
+
+
+def test_a_network_that_looks_at_values_is_told_what_to_do():
+    with pytest.raises(DeployError, match="cannot be exported") as caught:
+        export_onnx(trained(nets.LooksAtValues), sized(nets_spec()))
+    assert "torch.where" in caught.value.mend
