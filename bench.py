@@ -5,7 +5,7 @@ from __future__ import annotations
 from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
-    interrupts.take()  # before the first slow import
+    interrupts.install()  # before the first slow import
 
 from pathlib import Path
 from typing import Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
-    interrupts.take()  # before the first slow import
+    interrupts.install()  # before the first slow import
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -269,8 +269,8 @@ def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
 def _network(
     checkpoint: Path | None, arch: str | None, options: dict[str, Any], loading: CheckpointArguments, asked: Asked
 ) -> Loaded:
+    from models.calibrate import calibrate
     from models.load import load_network, new_network
-    from models.settle import settle
 
     if checkpoint is not None:
         return load_network(
@@ -280,7 +280,7 @@ def _network(
     assert arch is not None
     loaded = new_network(arch, options, asked=asked)
     if ":" not in arch:  # weights that somebody's factory has loaded are not random ones
-        settle(loaded.net, loaded.spec)
+        calibrate(loaded.net, loaded.spec)
     return loaded
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
-    interrupts.take()  # before the first slow import
+    interrupts.install()  # before the first slow import
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -99,12 +99,12 @@ def main(
 
 def _engines(name: str, folder: Path) -> Iterator[Row]:
     from hc_deploy.arrows.export import export_model
+    from models.calibrate import calibrate
     from models.load import new_network
-    from models.settle import settle
 
     arch, options = SYSTEMS[name]
     net, spec = new_network(arch, options)
-    settle(net, spec)
+    calibrate(net, spec)
     height, width = DEPTH_SIZE if spec.task == "depth" else SIZE
     for shapes in ("static", "dynamic"):
         sides = (1, height, width) if shapes == "static" else (None, None, None)

@@ -153,13 +153,13 @@ def _network_cases() -> Iterator[Case]:
     from hc_deploy.graph.precision import with_precision
     from hc_deploy.parity.images import parity_images
     from hc_deploy.runtime.torch import TorchSession
+    from models.calibrate import calibrate
     from models.load import new_network
-    from models.settle import settle
 
     for title, (arch, options, outputs) in NETWORKS.items():
         net, spec = new_network(arch, options)
         spec = replace(spec, outputs=outputs) if outputs else spec  # type: ignore[arg-type]
-        net = settle(net, spec)
+        net = calibrate(net, spec)
         model = export_onnx(net, spec).proto
         image = next(parity_images(spec, size=NETWORK_SIZE))
         truth = TorchSession(DeployedNet(net, spec), spec, name="torch").run(image)

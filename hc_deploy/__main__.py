@@ -5,7 +5,7 @@ from hc_deploy.system import interrupts
 
 def main() -> None:
     """Run the command line."""
-    interrupts.take()  # before the first slow import
+    interrupts.install()  # before the first slow import
     from hc_deploy.cli import app
     from hc_deploy.console import run_app
 

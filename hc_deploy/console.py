@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.shown import visible
+from hc_deploy.system.files import system_error
 from hc_deploy.system.interrupts import exit_code, reason
 from hc_deploy.system.outputs import Output, check_outputs
 
@@ -125,8 +126,8 @@ def _outcome(app: typer.Typer, arguments: list[str] | None) -> int:
     except typer.Abort:
         print_note(reason())
         return exit_code()
-    except OSError as error:  # files of ours raise DeployErrors
-        print_error(f"error: {error}")
+    except OSError as error:  # files of ours raise DeployErrors; this is a name that cannot even be looked up
+        print_error(f"error: {system_error(error)}")
         return 1
     except Exception as error:
         if not hasattr(error, "show"):

@@ -80,6 +80,6 @@ def _sheet(chosen: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    interrupts.take()
+    interrupts.install()
     open_streams()
     sys.exit(main())

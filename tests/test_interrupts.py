@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hc_deploy.system.interrupts import assured, deferred, instead, postponed
+from hc_deploy.system.interrupts import cleanup, deferred, on_signal, postponed
 from tests.video.toys import save_toy, toy_spec, write_movie
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,10 +95,10 @@ from pathlib import Path
 def clean():
     os.kill(os.getpid(), signal.SIGINT)
     print("inner", sorted(os.listdir()) , flush=True)
-interrupts.take()
+interrupts.install()
 folder = tempfile.TemporaryDirectory(dir=".")
 atexit.register(print, "outer", flush=True)
-with atomic_path(Path("file")) as temporary, interrupts.assured(clean):
+with atomic_path(Path("file")) as temporary, interrupts.cleanup(clean):
     temporary.write_text("half")
     Path(folder.name, "file").touch()
     signal.raise_signal(signal.SIGINT)
@@ -115,10 +115,10 @@ def test_cleaning_that_hangs_is_given_up(tmp_path):
 import signal, threading
 from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH = interrupts.SECONDS_TO_CLEAN = 0.5
-interrupts.take()
+interrupts.install()
 lock = threading.Lock()
 lock.acquire()
-with interrupts.assured(lock.acquire):
+with interrupts.cleanup(lock.acquire):
     signal.raise_signal(signal.SIGINT)
 """
     done = run(code, tmp_path)
@@ -130,9 +130,9 @@ def test_each_signal_has_its_code(tmp_path, name, code):
     script = f"""
 import signal
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 clean, note = lambda: print("cleaned", flush=True), lambda: interrupts.reason() + ", said"
-with interrupts.assured(clean), interrupts.saying(note):
+with interrupts.cleanup(clean), interrupts.last_words(note):
     signal.raise_signal(signal.{name})
 """
     done = run(script, tmp_path)
@@ -145,7 +145,7 @@ def test_the_first_signal_gives_the_code(tmp_path):
     code = """
 import os, signal
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 with interrupts.deferred() as asked:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.raise_signal(number)
@@ -160,7 +160,7 @@ def test_a_handler_of_somebody_elses_is_kept(tmp_path):
 import signal
 signal.signal(signal.SIGTERM, lambda number, frame: print("theirs", flush=True))
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 signal.raise_signal(signal.SIGTERM)
 """
     done = run(code, tmp_path)
@@ -173,8 +173,8 @@ def test_a_forked_process_is_on_its_own(tmp_path):
 import os, signal, time
 from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH = interrupts.SECONDS_TO_CLEAN = 0.2
-interrupts.take()
-with interrupts.assured(lambda: print("cleaned by", "parent" if os.getpid() == parent else "child", flush=True)):
+interrupts.install()
+with interrupts.cleanup(lambda: print("cleaned by", "parent" if os.getpid() == parent else "child", flush=True)):
     parent, child = os.getpid(), os.fork()
     if child == 0:
         files = [os.open("/dev/zero", os.O_RDONLY) for _ in range(20)]
@@ -198,7 +198,7 @@ def test_more_time_for_what_is_finished(tmp_path):
 import signal, time
 from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH, interrupts.SECONDS_IN_ALL = 0.2, 0.5
-interrupts.take()
+interrupts.install()
 with interrupts.postponed(seconds=30):
     signal.raise_signal(signal.SIGINT)
     time.sleep(2)
@@ -219,7 +219,7 @@ def told(*arguments):
     os.close(1)
     return serve(*arguments)
 last_resort._serve, last_resort._detach = told, lambda keep: detach(keep | {{1}})
-interrupts.take()
+interrupts.install()
 {end}
 """
     helper = Path("/proc") / run(code, tmp_path).stdout
@@ -234,7 +234,7 @@ def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
     code = """
 import signal
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 with interrupts.deferred() as asked:
     signal.raise_signal(signal.SIGINT)
 signal.raise_signal(signal.SIGINT)
@@ -255,8 +255,8 @@ def test_deferring_ends_with_its_block():
 
 def test_something_else_instead():
     seen = []
-    with instead(lambda: seen.append("outer")):
-        with instead(lambda: seen.append("inner")):
+    with on_signal(lambda: seen.append("outer")):
+        with on_signal(lambda: seen.append("inner")):
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert seen == ["inner", "outer"]
@@ -264,7 +264,7 @@ def test_something_else_instead():
 
 def test_assured_once():
     seen = []
-    with pytest.raises(ZeroDivisionError), assured(lambda: seen.append(1)):
+    with pytest.raises(ZeroDivisionError), cleanup(lambda: seen.append(1)):
         raise ZeroDivisionError
     assert len(seen) == 1
 
@@ -274,11 +274,11 @@ def test_nested_blocks_with_one_function(tmp_path):
     code = """
 import signal
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 def clean():
     print("clean", flush=True)
-with interrupts.assured(clean):
-    with interrupts.assured(clean):
+with interrupts.cleanup(clean):
+    with interrupts.cleanup(clean):
         pass
     signal.raise_signal(signal.SIGINT)
 """
@@ -290,8 +290,8 @@ def test_standard_error_is_heard_again(tmp_path):
     code = """
 import signal
 from hc_deploy.system import interrupts
-from hc_deploy.video.quiet import quiet_stderr
-interrupts.take()
+from hc_deploy.video.silence import quiet_stderr
+interrupts.install()
 with quiet_stderr(), quiet_stderr():
     signal.raise_signal(signal.SIGINT)
 """
@@ -316,7 +316,7 @@ def test_off_the_main_thread_nothing_is_handled():
     seen = []
 
     def work():
-        with instead(lambda: seen.append("handled")), postponed(), deferred() as asked:
+        with on_signal(lambda: seen.append("handled")), postponed(), deferred() as asked:
             seen.append(asked())
 
     thread = threading.Thread(target=work)

@@ -165,7 +165,7 @@ def _video_seeds() -> Iterator[Seed]:
     import cv2
     import numpy as np
 
-    from hc_deploy.video.quiet import quiet_stderr
+    from hc_deploy.video.silence import quiet_stderr
 
     with temporary_folder() as folder:
         for suffix, codec in FOURCC.items():

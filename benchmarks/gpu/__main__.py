@@ -5,7 +5,7 @@ from __future__ import annotations
 from hc_deploy.system import interrupts
 
 if __name__ == "__main__":
-    interrupts.take()  # before the first slow import
+    interrupts.install()  # before the first slow import
 
 import sys
 import time
@@ -67,7 +67,7 @@ def main(
     make_folder(output)
     seconds = max_seconds or (QUICK_SECONDS if quick else SECONDS)
     run = Run(output, scope, groups, sampling(quick=quick, dry_run=dry_run, seconds=seconds), gpu, dry_run)
-    with suppress(KeyboardInterrupt), interrupts.instead(run.interrupt):
+    with suppress(KeyboardInterrupt), interrupts.on_signal(run.interrupt):
         run.all()
     with interrupts.postponed(seconds=SECONDS_TO_SAVE):
         report = run.save()

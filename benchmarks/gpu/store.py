@@ -174,11 +174,11 @@ def make_network(network: Network, folder: Path) -> None:
     from hc_deploy.export.deployed import DeployedNet
     from hc_deploy.parity.images import parity_images
     from hc_deploy.runtime.torch import TorchSession
+    from models.calibrate import calibrate
     from models.load import new_network
-    from models.settle import settle
 
     net, spec = new_network(network.arch, network.options)
-    settle(net, spec)
+    calibrate(net, spec)
     spec = replace(spec, batch=1, height=network.size[0], width=network.size[1])
     with atomic_path(folder / WEIGHTS) as temporary:
         torch.save(net.state_dict(), temporary)

@@ -16,8 +16,8 @@ from benchmarks.networks.fold import fold_batch_norms
 from hc_deploy.export.deployed import DeployedNet
 from hc_deploy.parity.images import parity_images
 from hc_deploy.spec import ModelSpec
+from models.calibrate import calibrate
 from models.load import new_network
-from models.settle import settle
 
 Run = Callable[[], object]
 WARMUP = 3
@@ -62,7 +62,7 @@ class References:
         """The network's reference."""
         if network not in self._known:
             net, spec = new_network(network.arch, network.options)
-            settle(net, spec)
+            calibrate(net, spec)
             (labels,) = DeployedNet(net, spec)(torch.from_numpy(self.image))
             self._known[network] = Reference(net, spec, labels)
         return self._known[network]

@@ -19,7 +19,7 @@ from hc_deploy.bench.report import (
     describe_file,
     utc_now,
 )
-from hc_deploy.bench.workload import Size, benchmark_frame, settle
+from hc_deploy.bench.workload import Size, benchmark_frame, with_sizes
 from hc_deploy.runtime.session import Session
 from hc_deploy.system.interrupts import salvaging
 from hc_deploy.system.limits import image_bytes, require_memory
@@ -51,13 +51,13 @@ def run_benchmark(
 
     Args:
         baseline: name of the entry that ratios are taken against.
-        size, frame: see `workload.settle`. on_round: see `clocks.measure`.
+        size, frame: see `workload.with_sizes`. on_round: see `clocks.measure`.
         on_end: called with what was measured, a round or more, when a signal ends the process in the middle of it.
 
     Raises:
         UsageError: sizes or batches that do not go together.
     """
-    specs, frame = settle({entry.name: entry.session.spec for entry in entries}, size=size, frame=frame)
+    specs, frame = with_sizes({entry.name: entry.session.spec for entry in entries}, size=size, frame=frame)
     largest = max((spec.batch or 1) * (spec.height or 1) * (spec.width or 1) for spec in specs)
     require_memory(
         image_bytes(1, *frame) + image_bytes(largest, 1, 1), what="a frame and a batch of this size", mend=SMALLER

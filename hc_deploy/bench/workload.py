@@ -15,7 +15,9 @@ Size = tuple[int, int]
 SHAPES = 40
 
 
-def settle(specs: Mapping[str, ModelSpec], *, size: Size | None, frame: Size | None) -> tuple[list[ModelSpec], Size]:
+def with_sizes(
+    specs: Mapping[str, ModelSpec], *, size: Size | None, frame: Size | None
+) -> tuple[list[ModelSpec], Size]:
     """Specs with the sizes and batches that each model will really run on, and the frame's size.
 
     A dynamic model takes `size`, else the size of the fixed models beside it, else the frame's.

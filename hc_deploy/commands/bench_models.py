@@ -27,7 +27,11 @@ def name_models(arguments: list[str]) -> dict[str, Path]:
             if path.is_dir() and (path / "model.onnx").exists():
                 path = path / "model.onnx"
         except (OSError, ValueError) as error:  # longer than a name can be, or with a NUL
-            raise UsageError(f"model {argument[:80]}: {error}"[:300], expected="the path of a model") from None
+            raise UsageError(
+                f"model {argument[:80]}: {error}"[:300],
+                expected="the path of a model",
+                mend="ls of its folder, and the path as it is there",
+            ) from None
         name = visible(given if explicit else session_name(path) + _ending(path))
         if name in named:
             raise UsageError(

@@ -58,7 +58,7 @@ class Progress:
             rounds = f"{self._rounds} round{'s' * (self._rounds != 1)}"
             return visible(f"{interrupts.reason()} after {rounds}; {self._kept}")
 
-        with interrupts.assured(self._clear), interrupts.saying(note):
+        with interrupts.cleanup(self._clear), interrupts.last_words(note):
             yield
 
     def _clear(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from hc_deploy.console import print_note
-from hc_deploy.system.interrupts import assured
+from hc_deploy.system.interrupts import cleanup
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -55,7 +55,7 @@ def live(*columns: str | ProgressColumn) -> Iterator[Progress]:
     from rich.progress import Progress
 
     bar = Progress(*columns, console=Console(file=cast("IO[str]", _Stderr())), transient=True, expand=True)
-    with assured(bar.stop), bar:
+    with cleanup(bar.stop), bar:
         yield bar
 
 

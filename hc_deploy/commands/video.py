@@ -23,7 +23,7 @@ from hc_deploy.commands.options import (
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines
 from hc_deploy.console import claim_outputs, print_line
-from hc_deploy.system.interrupts import deferred, leave, reason, saying
+from hc_deploy.system.interrupts import deferred, last_words, leave, reason
 from hc_deploy.system.outputs import Output, files_of
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class _Run:
 
         A frame that never ends is left behind: what was written is the output all the same.
         """
-        from hc_deploy.video.answers import Clipped
         from hc_deploy.video.pipeline import write_video
         from hc_deploy.video.sinks import FolderSink, open_sink
+        from hc_deploy.video.task_outputs import Clipped
         from hc_deploy.video.timing import StageTimes
 
         labels = FolderSink(self.labels) if self.labels is not None else None
@@ -108,7 +108,7 @@ class _Run:
             try:
                 with (
                     open_sink(self.target, self.source.info) as sink,
-                    saying(lambda: self._last_words(sink, kept=sink.kept)),
+                    last_words(lambda: self._last_words(sink, kept=sink.kept)),
                     progress(self._total(), unit="frames") as step,
                 ):
 

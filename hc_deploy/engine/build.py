@@ -28,7 +28,7 @@ from hc_deploy.errors import DeployError, GateError
 from hc_deploy.spec import ModelSpec, Precision
 from hc_deploy.system.files import atomic_path, require_file
 from hc_deploy.system.gpu import read_gpu
-from hc_deploy.system.interrupts import assured
+from hc_deploy.system.interrupts import cleanup
 from hc_deploy.system.temporary import temporary_folder
 
 COMPUTED_AS: dict[Precision, str] = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -57,7 +57,7 @@ class Progress:
 
 
 @dataclass
-class _Told:
+class _BuilderState:
     """What the child has told so far."""
 
     progress: Progress = field(default_factory=Progress)
@@ -102,7 +102,7 @@ def run_builder(
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(engine))
         beside = sidecar_path(temporary)
-        stack.enter_context(assured(partial(beside.unlink, missing_ok=True)))
+        stack.enter_context(cleanup(partial(beside.unlink, missing_ok=True)))
         request = {
             "onnx": str(onnx),
             "engine": str(temporary),
@@ -125,7 +125,7 @@ def run_builder(
 
 
 def _sidecar(
-    spec: ModelSpec, options: BuildOptions, told: _Told, files: tuple[FileRecord, FileRecord, FileRecord | None]
+    spec: ModelSpec, options: BuildOptions, told: _BuilderState, files: tuple[FileRecord, FileRecord, FileRecord | None]
 ) -> Sidecar:
     """The record of a build; `files` are the engine, the model and the plugin library."""
     assert told.layers is not None and told.finished is not None
@@ -160,8 +160,8 @@ def _require_precision(layers: Layers, expected: dict[str, int], options: BuildO
         )
 
 
-def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[Progress], None]) -> _Told:
-    told = _Told()
+def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[Progress], None]) -> _BuilderState:
+    told = _BuilderState()
     with tempfile.TemporaryFile() as noise, temporary_folder() as scratch:
         child = subprocess.Popen(
             [sys.executable, "-m", "hc_deploy.engine.builder"],
@@ -169,7 +169,7 @@ def _run(request: dict[str, Any], options: BuildOptions, on_progress: Callable[[
             env={**os.environ, "TMPDIR": str(scratch)},  # a killed child cannot remove its own
         )  # fmt: skip
         try:
-            with assured(partial(_end, child)):  # before its files go, which it would write again
+            with cleanup(partial(_end, child)):  # before its files go, which it would write again
                 assert child.stdin is not None and child.stdout is not None
                 child.stdin.write(json.dumps(request))
                 child.stdin.close()
@@ -193,7 +193,7 @@ def _end(child: subprocess.Popen[str]) -> None:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
 
-def _take(event: dict[str, Any], told: _Told) -> None:
+def _take(event: dict[str, Any], told: _BuilderState) -> None:
     kind = event.pop("event")
     if kind in ("stage", "phase"):
         told.progress = _moved_on(told.progress, event) if kind == "phase" else Progress(stage=event["name"])
@@ -218,7 +218,7 @@ def _moved_on(progress: Progress, event: dict[str, Any]) -> Progress:
     return progress
 
 
-def _failure(told: _Told, code: int, noise: IO[bytes], options: BuildOptions) -> DeployError:
+def _failure(told: _BuilderState, code: int, noise: IO[bytes], options: BuildOptions) -> DeployError:
     """The one error that a failed child becomes: what it was doing, and its last words."""
     noise.seek(0)
     printed = [line for line in noise.read().decode(errors="replace").splitlines() if line.strip()]

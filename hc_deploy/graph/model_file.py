@@ -21,7 +21,7 @@ from hc_deploy.errors import DeployError, first_line
 from hc_deploy.graph.external_data import files_beside, require_external_data
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from hc_deploy.system.files import write_bytes, write_error
-from hc_deploy.system.interrupts import assured, salvaging
+from hc_deploy.system.interrupts import cleanup, salvaging
 from hc_deploy.system.temporary import beside, temporary_folder
 
 LARGEST = 2**31 - 2**20
@@ -79,7 +79,7 @@ def write_model(model: onnx.ModelProto, path: Path) -> Path | None:
         return None
     bare = structure(model)
     temporary = beside(path.with_name("weights.data"))
-    with assured(partial(temporary.unlink, missing_ok=True)):
+    with cleanup(partial(temporary.unlink, missing_ok=True)):
         try:
             digest = _write_weights(model, bare, temporary)
             weights = path.with_name(WEIGHTS.format(digest[:12]))

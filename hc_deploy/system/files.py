@@ -11,13 +11,42 @@ from pathlib import Path
 
 from hc_deploy.errors import DeployError
 from hc_deploy.shown import quoted
-from hc_deploy.system.interrupts import assured
+from hc_deploy.system.interrupts import cleanup
 from hc_deploy.system.temporary import beside, sweep
+
+LONGEST_SHOWN = 160
+"""Letters of a name in a message."""
+
+
+def system_error(error: OSError) -> DeployError:
+    """What the system's refusal of a name becomes: a name too long, a folder that may not be entered."""
+    name, reason = str(error.filename or ""), error.strerror or str(error)
+    mend = {
+        errno.ENAMETOOLONG: "a shorter name",
+        errno.EACCES: f"ls -ld {quoted(Path(name).parent)}, and chmod what is yours",
+        errno.EPERM: f"ls -ld {quoted(Path(name).parent)}, and chmod what is yours",
+        errno.ELOOP: "remove the link that leads to itself",
+    }
+    return DeployError(
+        f"{_short(name)}: {reason}" if name else reason,
+        expected="a file or folder that this system lets you use",
+        mend=mend.get(error.errno or 0, "another path"),
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_SHOWN else f"{name[: LONGEST_SHOWN // 2]}…{name[-LONGEST_SHOWN // 2 :]}"
 
 
 def write_error(path: Path, error: OSError) -> DeployError:
     """What a failed write to `path` becomes: a full disk is told apart from a folder that cannot be written to."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return DeployError(
+            f"cannot write {_short(str(path))}: {reason}",
+            expected="names of 255 bytes at most, and paths of 4095",
+            mend="another output with -o",
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DeployError(
             f"cannot write {path}: {reason}",
@@ -76,7 +105,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     sweep(path.parent)
     temporary = beside(path)
-    with assured(partial(temporary.unlink, missing_ok=True)):
+    with cleanup(partial(temporary.unlink, missing_ok=True)):
         try:
             yield temporary
             temporary.replace(path)

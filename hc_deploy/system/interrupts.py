@@ -2,8 +2,8 @@
 
 Python's own way, a KeyboardInterrupt wherever the main thread happens to be, is unsafe in other people's code: OpenCV
 crashes in 2 of 100, an import of numpy fails with another error, torch's exporter swallows it and goes on. So nothing
-is raised there. What must not stay behind is registered with `assured`, or with `atexit`. Library use, without `take`,
-keeps Python's way.
+is raised there. What must not stay behind is registered with `cleanup`, or with `atexit`. Without `install`, as a
+library, it is Python's way.
 
 Three stages, each for what the one before cannot reach. The handler, in the main thread as Python has it: at once,
 unless native code runs there. After SECONDS_TO_FINISH a thread does the same from beside native code that gave the
@@ -42,7 +42,7 @@ _ending = threading.Lock()
 """Held by the one that cleans up: it is never given back."""
 
 
-def take() -> None:
+def install() -> None:
     """From now on the signals in CODES clean up and end this process; one that is ignored (nohup) or handled does not.
 
     To be called once, by the main thread, before there are others.
@@ -97,7 +97,7 @@ def leave(note: str) -> NoReturn:
 
 
 @contextmanager
-def saying(note: Callable[[], str]) -> Iterator[None]:
+def last_words(note: Callable[[], str]) -> Iterator[None]:
     """Within the block a process that a signal ends says `note()` on standard error, asked when all is cleaned up."""
     _notes.append(note)
     try:
@@ -107,7 +107,7 @@ def saying(note: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
-def assured(clean: Callable[[], object]) -> Iterator[None]:
+def cleanup(clean: Callable[[], object]) -> Iterator[None]:
     """`clean` is called when the block ends, and when the process ends within it; in between even twice."""
     with salvaging(clean):
         try:
@@ -128,7 +128,7 @@ def salvaging(act: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def instead(act: Callable[[], None]) -> Iterator[None]:
+def on_signal(act: Callable[[], None]) -> Iterator[None]:
     """Within the block a signal calls `act`, and what ran goes on, in a command for SECONDS_TO_FINISH at most.
 
     Without effect off the main thread, and on signals that are ignored.
@@ -156,7 +156,7 @@ def instead(act: Callable[[], None]) -> Iterator[None]:
 def deferred() -> Iterator[Callable[[], bool]]:
     """Gives a function that tells whether a signal came within the block; nothing else happens on it."""
     presses: list[None] = []
-    with instead(lambda: presses.append(None)):
+    with on_signal(lambda: presses.append(None)):
         yield lambda: bool(presses)
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 
-from hc_deploy.system.interrupts import assured
+from hc_deploy.system.interrupts import cleanup
 
 PREFIX = "hc_deploy-"
 MACHINE = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/hostname")
@@ -42,7 +42,7 @@ def beside(path: Path) -> Path:
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     """An empty folder in `parent`, or where the system has its temporary files; gone when the block or process ends."""
     folder = make_temporary_folder(parent)
-    with assured(partial(shutil.rmtree, folder, ignore_errors=True)):
+    with cleanup(partial(shutil.rmtree, folder, ignore_errors=True)):
         yield folder
 
 

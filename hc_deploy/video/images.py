@@ -14,7 +14,7 @@ from hc_deploy.shown import quoted
 from hc_deploy.system.files import require_file, write_bytes
 from hc_deploy.system.limits import require_memory, why_too_large
 from hc_deploy.video.header import JPEG_START, PNG_START, chunks_too_long, claimed_size
-from hc_deploy.video.quiet import quiet_stderr
+from hc_deploy.video.silence import quiet_stderr
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 WHAT = f"an image ({', '.join(IMAGE_SUFFIXES)})"

@@ -11,7 +11,6 @@ import numpy as np
 from hc_deploy.errors import UsageError
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.system.outputs import Output
-from hc_deploy.video.answers import Clipped, drawer_for, in_words, stored
 from hc_deploy.video.frame import Frame
 from hc_deploy.video.images import write_png
 from hc_deploy.video.legend import class_shares
@@ -19,6 +18,7 @@ from hc_deploy.video.overlay import OverlayOptions
 from hc_deploy.video.sinks import FolderSink, Sink
 from hc_deploy.video.sources import Source
 from hc_deploy.video.stages import draw, infer, read
+from hc_deploy.video.task_outputs import Clipped, drawer_for, in_words, stored
 from hc_deploy.video.timing import StageTimes
 
 

@@ -28,7 +28,7 @@ from hc_deploy.system.interrupts import postponed, salvaging
 from hc_deploy.system.names import openable
 from hc_deploy.video.frame import VideoInfo
 from hc_deploy.video.images import write_png
-from hc_deploy.video.quiet import quiet_opencv, quiet_stderr
+from hc_deploy.video.silence import quiet_opencv, quiet_stderr
 
 SECONDS_FOR_THE_ENCODER = 2.0
 ROOM_FRAMES, ROOM_BYTES = 100, 2**20
@@ -92,7 +92,9 @@ def parse_target(text: str) -> Target:
         folder = text.endswith(("/", "\\")) or path.is_dir()
     except (OSError, ValueError) as error:  # longer than a name can be, or with a NUL
         raise UsageError(
-            f"output {text[:80]}: {error}"[:300], expected="a file or folder that can be written"
+            f"output {text[:80]}: {error}"[:300],
+            expected="a file or folder that can be written",
+            mend="another output with -o",
         ) from None
     if folder:
         return Target(path, folder=True)

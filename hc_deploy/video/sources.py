@@ -24,7 +24,7 @@ from hc_deploy.system.files import require_file
 from hc_deploy.system.names import openable
 from hc_deploy.video.frame import Frame, VideoInfo
 from hc_deploy.video.images import IMAGE_SUFFIXES, images_in, read_image, require_frame
-from hc_deploy.video.quiet import quiet_opencv, quiet_stderr
+from hc_deploy.video.silence import quiet_opencv, quiet_stderr
 
 SOURCES = "a video file, a folder of images, an image, a webcam index (0) or a stream URL (rtsp://...)"
 DEFAULT_FPS = 30.0

@@ -16,8 +16,8 @@ from hc_deploy.evaluate.superpixels import enforce_connectivity
 from hc_deploy.runtime.image import prepare, restore
 from hc_deploy.runtime.session import Array, Session
 from hc_deploy.spec import ModelSpec
-from hc_deploy.video.answers import ANSWERS, Drawer, checked
 from hc_deploy.video.frame import Frame
+from hc_deploy.video.task_outputs import ANSWERS, Drawer, checked
 from hc_deploy.video.timing import StageTimes
 
 EXPORT = "python export.py CHECKPOINT -o DIR"
@@ -27,7 +27,7 @@ EXPORT = "python export.py CHECKPOINT -o DIR"
 class Segmented:
     """A frame and what the model says of it, at the frame's size.
 
-    labels: the answer of the model's task, [H,W] (`hc_deploy.video.answers`): class ids uint8, uint16 or int32,
+    labels: the answer of the model's task, [H,W] (`hc_deploy.video.task_outputs`): class ids uint8, uint16 or int32,
         superpixel ids int32 or metres float32.
     superpixels: int32 [H,W], or None where the model gives none.
     """

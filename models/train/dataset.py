@@ -27,7 +27,7 @@ from hc_deploy.shown import quoted
 from hc_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 from hc_deploy.system.children import die_with_the_parent
 from hc_deploy.system.files import atomic_path, make_folder
-from hc_deploy.system.interrupts import assured, postponed
+from hc_deploy.system.interrupts import cleanup, postponed
 from scenes.scene import Scene
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -86,7 +86,7 @@ def _render_all(images: NDArray[np.uint8], labels: NDArray[np.uint8], first_seed
     end_workers = partial(_end_children, but=set(multiprocessing.active_children()))
     seeds = range(first_seed, first_seed + len(images))
     try:
-        with ProcessPoolExecutor(os.cpu_count(), initializer=die_with_the_parent) as pool, assured(end_workers):
+        with ProcessPoolExecutor(os.cpu_count(), initializer=die_with_the_parent) as pool, cleanup(end_workers):
             with postponed(), _masked():
                 samples = pool.map(_render, seeds, [size] * len(images), chunksize=4)
             for index, sample in enumerate(samples):

@@ -10,7 +10,7 @@ import pytest
 from hc_deploy.bench import clocks
 from hc_deploy.bench.clocks import PRIMING, Plan, Sample, Subject, is_narrow, measure, sample
 from hc_deploy.bench.report import Samples, Stop
-from hc_deploy.bench.workload import benchmark_frame, settle
+from hc_deploy.bench.workload import benchmark_frame, with_sizes
 from hc_deploy.errors import UsageError
 from tests.bench.fakes import FakeSession, spec_of
 
@@ -150,11 +150,11 @@ def test_no_garbage_is_collected_while_a_sample_is_taken() -> None:
 
 def test_settle_gives_dynamic_models_the_size_and_batch_of_the_fixed_ones() -> None:
     fixed, free = spec_of("a", batch=2), spec_of("b", batch=None, height=None, width=None)
-    specs, frame = settle({"a": fixed, "b": free}, size=None, frame=None)
+    specs, frame = with_sizes({"a": fixed, "b": free}, size=None, frame=None)
     assert [(spec.batch, spec.size) for spec in specs] == [(2, (64, 96))] * 2 and frame == (64, 96)
-    (spec,), frame = settle({"b": free}, size=(33, 47), frame=(37, 53))
+    (spec,), frame = with_sizes({"b": free}, size=(33, 47), frame=(37, 53))
     assert (spec.batch, spec.size, frame) == (1, (33, 47), (37, 53))
-    (spec,), frame = settle({"b": free}, size=None, frame=(37, 53))
+    (spec,), frame = with_sizes({"b": free}, size=None, frame=(37, 53))
     assert (spec.size, frame) == ((37, 53), (37, 53))
 
 
@@ -169,11 +169,11 @@ def test_settle_gives_dynamic_models_the_size_and_batch_of_the_fixed_ones() -> N
 )
 def test_settle_refuses_what_does_not_go_together(specs: dict, size: tuple[int, int] | None, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        settle({name: spec_of(name, **fields) for name, fields in specs.items()}, size=size, frame=None)
+        with_sizes({name: spec_of(name, **fields) for name, fields in specs.items()}, size=size, frame=None)
 
 
 def test_sizes_may_differ_when_the_frame_is_given() -> None:
-    specs, frame = settle({"a": spec_of("a"), "b": spec_of("b", height=32)}, size=None, frame=(37, 53))
+    specs, frame = with_sizes({"a": spec_of("a"), "b": spec_of("b", height=32)}, size=None, frame=(37, 53))
     assert [spec.size for spec in specs] == [(64, 96), (32, 96)] and frame == (37, 53)
 
 

@@ -164,7 +164,7 @@ def test_what_was_measured_cannot_be_written(tmp_path: Path) -> None:
     code = f"""
 import os, resource, signal
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 import bench
 from hc_deploy.commands import bench_progress
 from hc_deploy.console import run_app

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hc_deploy.engine.build import _take, _Told
+from hc_deploy.engine.build import _BuilderState, _take
 from hc_deploy.engine.inspected import engine_layers
 from hc_deploy.engine.sidecar import Layers
 
@@ -39,7 +39,7 @@ def test_no_layer_information(text):
 
 
 def test_the_engine_s_counts_take_the_place_of_the_network_s():
-    told = _Told()
+    told = _BuilderState()
     network = {
         "source": "network",
         "count": 9,

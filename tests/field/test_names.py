@@ -147,3 +147,33 @@ def test_a_narrow_system(shell, folder, toy):
     code, out, error = shell('"$PY" -m hc_deploy video net é.avi -o ü.avi', **narrow)
     assert (code, error) == (0, b"") and b"\\xc3\\xbc.avi: 3 frames" in out
     assert len(read_movie(folder.parent / "ü.avi").frames) == 3
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments"),
+    [
+        (hc_deploy, ["infer", "net", "street.png", "-o", LONG]),
+        (hc_deploy, ["infer", "net", "street.png", "-o", "/".join(["d" * 200] * 25)]),
+        (hc_deploy, ["infer", LONG, "street.png", "-o", "o"]),
+        (hc_deploy, ["infer", "net", LONG, "-o", "o"]),
+        (hc_deploy, ["video", "net", "street.png", "-o", f"{LONG}.mp4"]),
+        (hc_deploy, ["video", "net", LONG, "-o", "o.mp4"]),
+        (hc_deploy, ["inspect", LONG]),
+        (hc_deploy, ["build", "net", "--engine", "tensorrt-rtx", "--plugin", "none", "-o", LONG]),
+        (hc_deploy, ["bench", "run", LONG, "-o", "r.json"]),
+        (bench.app, ["run", "net", "-o", f"{LONG}.json"]),
+        (bench.app, ["compare", LONG, LONG]),
+        (export.app, ["--random-init", "--arch", "fcn32_resnet18", "--width", "4", "--size", "64x64", "-o", LONG]),
+        (export.app, [LONG, "-o", "o"]),
+    ],
+)
+def test_names_that_no_file_can_have(call, toy, tmp_path, app, arguments):
+    cv2.imwrite(str(tmp_path / "street.png"), np.zeros((16, 16, 3), np.uint8))
+    done = call(app, *arguments)
+    assert done.code in (1, 2), done
+    lines = [line for line in done.err.splitlines() if not line.startswith("  ")]
+    assert [line.partition(":")[0] for line in lines] == ["error", "expected", "try"], done.err
+    assert len(done.err) < 1500 and not list(tmp_path.glob(f"{LONG[:50]}*"))

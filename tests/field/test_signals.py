@@ -33,7 +33,7 @@ HANG = """
 import ctypes, sys
 from pathlib import Path
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 from hc_deploy.system.files import atomic_path
 with atomic_path(Path("out.bin")) as temporary:
     temporary.touch()
@@ -228,7 +228,7 @@ def test_the_main_thread_stands_still_when_it_comes_back(tmp_path):
 import ctypes, threading, time
 from hc_deploy.system import interrupts
 interrupts.SECONDS_TO_FINISH = 0.5
-interrupts.take()
+interrupts.install()
 mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
 back = threading.Event()
 def clean():
@@ -252,7 +252,7 @@ def rounds(*arguments: object, cwd: Path, **options) -> subprocess.Popen:
     code = f"""
 import sys, runpy
 from hc_deploy.system import interrupts
-interrupts.take()
+interrupts.install()
 import bench
 from hc_deploy.commands import bench_progress
 call = bench_progress.Progress.__call__

@@ -14,7 +14,7 @@ from hc_deploy.evaluate.superpixels import connected_regions
 from hc_deploy.export.onnx import export_onnx, save_onnx
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.image import prepare
-from hc_deploy.video.answers import Clipped, DepthColours, checked, in_words, stored
+from hc_deploy.video.task_outputs import Clipped, DepthColours, checked, in_words, stored
 from models.load import new_network
 from tests.field.models import classes_of, depth_spec, wide_spec
 from tests.video.toys import toy_spec

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import cv2
 
-from hc_deploy.system.interrupts import assured
+from hc_deploy.system.interrupts import cleanup
 
 FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 STDERR = 2
@@ -34,7 +34,7 @@ def quiet_opencv() -> None:
 def quiet_stderr() -> Iterator[None]:
     """File descriptor 2 goes nowhere inside the block. Blocks may nest and overlap between threads."""
     _enter()
-    with assured(_leave):
+    with cleanup(_leave):
         yield
 
 

@@ -24,7 +24,7 @@ PICTURES, SIZE = 4, (128, 256)
 
 
 @torch.no_grad()
-def settle(net: nn.Module, spec: ModelSpec) -> nn.Module:
+def calibrate(net: nn.Module, spec: ModelSpec) -> nn.Module:
     """`net` itself, in eval mode: small residual branches, batch norms with the statistics of pictures, and logits of
     mean 0 and deviation 1 a class (where one convolution gives the classes)."""
     for block in net.modules():
