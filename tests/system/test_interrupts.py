@@ -13,7 +13,7 @@ import pytest
 from hc_deploy.system.interrupts import cleanup, deferred, on_signal, postponed
 from tests.video.toys import save_toy, toy_spec, write_movie
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRAP = """
 import os, runpy, signal, sys
 class Trap:
