@@ -58,7 +58,7 @@ demo: $(INSTALLED)
 	@echo "models            $(DEMO)/NETWORK/model.onnx"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -106,7 +106,7 @@ def video(path: Path) -> None:
 
 def options(path: Path) -> None:
     """A JSON list [kind, text]: one text of the command line, parsed as its command parses it."""
-    from bench import name_models
+    from hc_deploy.commands.bench_models import name_models
     from hc_deploy.console import option_pairs
     from hc_deploy.engine.options import Shape
     from hc_deploy.spec import parse_size

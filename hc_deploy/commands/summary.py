@@ -63,5 +63,4 @@ def _percent(share: float) -> str:
 
 def next_line(model: Path) -> str:
     """What to do with a model that was made."""
-    name = quoted(model)
-    return f"next: hc-deploy video {name} VIDEO -o out.mp4, or hc-deploy infer {name} IMAGES -o DIR"
+    return f"next: hc-deploy video {quoted(model)} VIDEO -o out.mp4, or hc-deploy infer {quoted(model)} IMAGES -o DIR"

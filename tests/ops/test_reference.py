@@ -123,16 +123,18 @@ def test_hard_assignment_has_no_gradient():
         hc_upsample(coarse, features, seeds, assignment="hard").sum().backward()
 
 
-def test_torch_op_contracts():
+@pytest.mark.parametrize("op", ["hc_assign", "hc_decode", "hc_upsample", "hc_argmax"])
+def test_torch_op_contracts(op):
     """Schema, fake kernel and autograd registration hold, checked by torch itself at dynamic shapes too."""
     features, seeds, coarse = (t.requires_grad_() for t in maps((6, 9), dtype=torch.float32))
     attributes = (0.07, "cosine", "zero", "soft")
-    assignment = hc_assign(features, seeds).detach().requires_grad_()
-    ops = torch.ops.hc_deploy
-    torch.library.opcheck(ops.hc_assign.default, (features, seeds, *attributes))
-    torch.library.opcheck(ops.hc_decode.default, (coarse, assignment))
-    torch.library.opcheck(ops.hc_upsample.default, (coarse, features, seeds, *attributes))
-    torch.library.opcheck(ops.hc_argmax.default, (coarse.detach(), features.detach()))
+    arguments = {
+        "hc_assign": (features, seeds, *attributes),
+        "hc_decode": (coarse, hc_assign(features, seeds).detach().requires_grad_()),
+        "hc_upsample": (coarse, features, seeds, *attributes),
+        "hc_argmax": (coarse.detach(), features.detach()),
+    }
+    torch.library.opcheck(getattr(torch.ops.hc_deploy, op).default, arguments[op])
 
 
 @pytest.mark.parametrize(
