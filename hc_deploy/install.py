@@ -7,9 +7,9 @@ from hc_deploy.spec import Flavour
 NUMPY = "pip install numpy"
 OPENCV = "pip install opencv-python"
 TORCH = "pip install torch"
-EXPORT = "pip install torch onnx onnxscript safetensors"
+EXPORT = "pip install torch onnx onnx-ir onnxscript safetensors"
 ONNX = "pip install onnx"
-ENGINE = "pip install onnx onnxscript onnxruntime"
+ENGINE = "pip install onnx onnx-ir onnxscript onnxruntime"
 ONNXRUNTIME = "pip install onnxruntime"
 ONNXRUNTIME_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
 """The plain onnxruntime-gpu brings neither CUDA nor cuDNN, and its CUDA provider does not load without them."""

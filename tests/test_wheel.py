@@ -126,7 +126,7 @@ def test_a_deployed_machine(environment, model, shell, tmp_path):
     assert "hcfcn32_resnet18" in said and "pip install onnx shows them" in said
     assert "hc-deploy can run models on this machine" in shell(programs, "hc-deploy", "doctor")
     refused = shell(programs, "hc-deploy", "build", model, "--engine", "tensorrt-rtx", code=(4,))
-    assert "pip install onnx onnxscript onnxruntime" in refused
+    assert "pip install onnx onnx-ir onnxscript onnxruntime" in refused
     (tmp_path / "net.pth").write_bytes(b"PK")
     assert "python bench.py run net.pth" in shell(
         programs, "hc-deploy", "bench", "run", "net.pth", "-o", "r.json", code=(2,)

@@ -15,12 +15,13 @@ from typing import Any
 import onnx
 import onnx.defs
 import onnx.helper
-import onnx.inliner
 import onnx.parser
+import onnx_ir
+from onnx_ir.passes.common import InlinePass
 
 from hc_deploy.cluster_options import ClusterOptions
 from hc_deploy.graph.bodies import ONNX_OPS, argmax
-from hc_deploy.graph.model_file import check_model, structure, with_weights
+from hc_deploy.graph.model_file import check_model
 from hc_deploy.graph.onnx_op import DOMAIN, DOMAIN_VERSION, OPSET, PLUGIN_ATTRIBUTES, OnnxOp
 
 FLOAT_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
@@ -115,12 +116,14 @@ def as_plugin_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def as_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy for TensorRT with every custom op replaced by its body."""
-    bodies = structure(model)
+    result = onnx_ir.from_proto(model)
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
-    for function in bodies.functions:
+    for key, function in result.functions.items():
         if function.name == argmax.CHANNELS_FIRST.name:
-            function.CopyFrom(function_proto(argmax.CHANNELS_FIRST, ClusterOptions(), opset=opset))
-    return with_weights(onnx.inliner.inline_local_functions(bodies), model)
+            body = function_proto(argmax.CHANNELS_FIRST, ClusterOptions(), opset=opset)
+            result.functions[key] = onnx_ir.serde.deserialize_function(body)
+    InlinePass()(result)
+    return onnx_ir.to_proto(result)
 
 
 def single_op_model(

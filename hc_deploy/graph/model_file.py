@@ -22,7 +22,7 @@ from hc_deploy.graph.external_data import files_beside, require_external_data
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from hc_deploy.system.files import write_bytes, write_error
 from hc_deploy.system.interrupts import cleanup, salvaging
-from hc_deploy.system.temporary import beside, temporary_folder
+from hc_deploy.system.temporary import beside
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights that one file takes; the rest of a model is little."""
@@ -148,22 +148,15 @@ def structure(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def with_weights(bare: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
-    """`bare`, made of the `structure` of `model`, with the values of its weights again."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    for tensor in filter(_is_outside, bare.graph.initializer):
-        tensor.CopyFrom(weights[tensor.name])
-    return bare
-
-
 def check_model(model: onnx.ModelProto) -> None:
     """onnx's full check, whatever the size; raises what it raises."""
     if not is_large(model):
         onnx.checker.check_model(model, full_check=True)
         return
-    with temporary_folder() as folder:
-        write_model(model, folder / "model.onnx")
-        onnx.checker.check_model(str(folder / "model.onnx"), full_check=True)
+    import onnx_ir
+    from onnx_ir.passes.common import CheckerPass
+
+    CheckerPass(full_check=True)(onnx_ir.from_proto(model))
 
 
 def _write_weights(model: onnx.ModelProto, bare: onnx.ModelProto, path: Path) -> str:
