@@ -2,6 +2,8 @@
 
 Found in the wheels of CUDA 12 or 13, else in a toolkit under /usr/local/cuda. Of two the older one is taken: PTX runs
 on a driver of the same or a newer CUDA version, never on an older one.
+
+By ctypes, not by cuda-core: its `Program` (1.2.2, tried) loads the driver to compile, and here is a machine without one.
 """
 
 from __future__ import annotations
