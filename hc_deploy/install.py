@@ -13,6 +13,7 @@ ENGINE = "pip install onnx onnx-ir onnxscript onnxruntime"
 ONNXRUNTIME = "pip install onnxruntime"
 ONNXRUNTIME_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
 """The plain onnxruntime-gpu brings neither CUDA nor cuDNN, and its CUDA provider does not load without them."""
+OPENVINO = "pip install openvino onnx onnx-ir"
 PYCUDA = "pip install pycuda"
 CUDA_BINDINGS = "pip install cuda-bindings"
 TENSORRT: dict[Flavour, str] = {

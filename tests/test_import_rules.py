@@ -31,14 +31,14 @@ ALLOWED = {
 PRINTERS = ("console.py", "cli.py", "commands/", "__main__.py")
 SHARED = ("system", "runtime.session", "runtime.image")
 """What every room may import: the machine, the Session contract, and pre- and postprocessing."""
+GRAPH_FILES = ("graph.provider", "graph.external_data", "graph.functions", "graph.model_file")
 ENGINE_FILES = ("flavours", "plugin_library", "sidecar", "options")
 ROOMS = {
     "system": (),
     "ops": (),
     "graph": (),
     "runtime": (
-        "graph.provider",
-        "graph.external_data",
+        *GRAPH_FILES,
         "engine.flavours",
         "engine.plugin_library",
         "engine.sidecar",

@@ -45,6 +45,7 @@ class Provider(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
     TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
 
 
 @app.callback()

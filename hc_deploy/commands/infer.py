@@ -15,6 +15,7 @@ from hc_deploy.commands.options import (
     LegendOption,
     Model,
     Provider,
+    RunPrecision,
     Superpixels,
     Threads,
 )
@@ -36,6 +37,7 @@ def infer(
     images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME_overlay.png and NAME_labels.png.")],
     provider: Provider = None,
+    precision: RunPrecision = None,
     threads: Threads = None,
     expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
@@ -58,7 +60,9 @@ def infer(
     files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
     claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
-    with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
+    with open_session(
+        model, provider=provider, precision=precision, threads=threads, expect_sha256=expect_sha256
+    ) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)
         make_folder(output)
         times, start = StageTimes(), time.perf_counter()

@@ -25,7 +25,11 @@ Model = Annotated[
     Path, typer.Argument(help="model.onnx or model.engine made by export.py, or the folder that holds a model.onnx.")
 ]
 Provider = Annotated[
-    str | None, typer.Option(help="What runs a model.onnx: cpu (the default), cuda or tensorrt; an engine runs itself.")
+    str | None,
+    typer.Option(help="What runs a model.onnx: cpu (the default), cuda, tensorrt or openvino; an engine runs itself."),
+]
+RunPrecision = Annotated[
+    str | None, typer.Option("--precision", help="With --provider openvino: fp32 (the default) or bf16.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of the model; all cores unless told.")]
 ExpectSha256 = Annotated[

@@ -17,6 +17,7 @@ from hc_deploy.commands.options import (
     LegendOption,
     Model,
     Provider,
+    RunPrecision,
     Superpixels,
     Threads,
 )
@@ -44,6 +45,7 @@ def video(
         typer.Option("-o", "--output", help=".mp4, .mov, .mkv, .avi, .webm, or DIR/ for PNGs [NAME_segmented.mp4]."),
     ] = None,
     provider: Provider = None,
+    precision: RunPrecision = None,
     threads: Threads = None,
     expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
@@ -71,7 +73,9 @@ def video(
         if labels is not None:
             outputs.append(Output(labels, "--labels", numbered=True))
         claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
-        with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
+        with open_session(
+            model, provider=provider, precision=precision, threads=threads, expect_sha256=expect_sha256
+        ) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
             run.go()

@@ -3,7 +3,7 @@
 Found in the wheels of CUDA 12 or 13, else in a toolkit under /usr/local/cuda. Of two the older one is taken: PTX runs
 on a driver of the same or a newer CUDA version, never on an older one.
 
-By ctypes, not by cuda-core: its `Program` (1.2.2, tried) loads the driver to compile, and here is a machine without one.
+By ctypes, not by cuda-core: to compile, its `Program` (1.2.2) loads the driver, which a machine without a GPU lacks.
 """
 
 from __future__ import annotations

@@ -58,7 +58,12 @@ def read_model(path: Path, data: bytes | None = None, *, weights: bool = True) -
 
 def read_spec(path: Path) -> ModelSpec:
     """What the model in a file says of itself; DeployError where it was not made by `export.py`."""
-    metadata = {entry.key: entry.value for entry in read_model(path, weights=False).metadata_props}
+    return spec_of(read_model(path, weights=False), path)
+
+
+def spec_of(model: onnx.ModelProto, path: Path) -> ModelSpec:
+    """As `read_spec`, of a model that was read from `path`."""
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise DeployError(
             f"{path} is an ONNX model without '{METADATA_KEY}' metadata",

@@ -75,7 +75,7 @@ class OnnxRuntimeSession(SessionBase):
         if threads is not None and not 1 <= threads <= most:
             raise UsageError(f"{threads} threads", expected=f"1 to {most} on this machine")
         ort = import_onnxruntime()
-        data = None if expect_sha256 is None else _expected_bytes(path, expect_sha256)
+        data = None if expect_sha256 is None else expected_bytes(path, expect_sha256)
         if data is None:
             require_external_data(path)
         self._session: Any = _open(ort, path, provider, threads, data)
@@ -120,7 +120,7 @@ class OnnxRuntimeSession(SessionBase):
             self._input = self._values.ortvalue_from_numpy(images, self._device, 0)
 
 
-def _expected_bytes(path: Path, expected: str) -> bytes:
+def expected_bytes(path: Path, expected: str) -> bytes:
     """The model's bytes, whose hash is the one that was expected; they are opened, not the file a second time."""
     data = path.read_bytes()
     require_sha256(path, hashlib.sha256(data).hexdigest(), expected)

@@ -7,20 +7,27 @@ from pathlib import Path
 from hc_deploy.errors import DeployError, UsageError
 from hc_deploy.runtime.session import Session
 from hc_deploy.shown import quoted
+from hc_deploy.spec import DEPLOYED
 from hc_deploy.system.digest import checked_sha256
 
 KINDS = "a model.onnx or model.engine"
 
 
 def open_session(
-    path: Path | str, *, provider: str | None = None, threads: int | None = None, expect_sha256: str | None = None
+    path: Path | str,
+    *,
+    provider: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    expect_sha256: str | None = None,
 ) -> Session:
     """Open a model file.
 
     Args:
         path: `model.onnx` or `model.engine` made by `export.py`, or the folder that holds the former.
-        provider: for a model.onnx, `cpu` (the default), `cuda` or `tensorrt` of ONNX Runtime. What was asked for runs,
-            or this fails. An engine has its own runtime.
+        provider: for a model.onnx, `cpu` (the default), `cuda` or `tensorrt` of ONNX Runtime, or `openvino`. What was
+            asked for runs, or this fails. An engine has its own runtime.
+        precision: with `openvino`, `fp32` (the default) or `bf16`, which is held against fp32 before it is used.
         threads: threads of one run on a CPU; None leaves it to the runtime (all cores).
         expect_sha256: what the file's hash must be (64 hexadecimal digits), checked before a byte of it is parsed;
             None: not checked.
@@ -35,12 +42,12 @@ def open_session(
         expect_sha256 = checked_sha256(expect_sha256)
     if path.is_dir() and (path / "model.onnx").exists():
         path = path / "model.onnx"
-    if not path.exists():
-        raise DeployError(f"{path} does not exist", expected=f"{KINDS}, or the folder that holds a model.onnx")
-    if path.suffix == ".onnx":
-        from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
-
-        return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads, expect_sha256=expect_sha256)
+    _require_model(path)
+    if precision is not None and (path.suffix != ".onnx" or provider != "openvino"):
+        raise UsageError(
+            f"--precision {precision} with {path}",
+            expected="it with a model.onnx and --provider openvino; others run in the types of their file",
+        )
     if path.suffix == ".engine":
         if provider is not None or threads is not None:
             option = "--provider" if provider is not None else "--threads"
@@ -48,6 +55,21 @@ def open_session(
         from hc_deploy.runtime.tensorrt import TensorRtSession
 
         return TensorRtSession(path, expect_sha256=expect_sha256)
+    if provider == "openvino":
+        from hc_deploy.runtime.openvino import OpenVinoSession
+
+        return OpenVinoSession(path, precision=precision or "fp32", threads=threads, expect_sha256=expect_sha256)
+    from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads, expect_sha256=expect_sha256)
+
+
+def _require_model(path: Path) -> None:
+    """Refuse what no runtime opens."""
+    if not path.exists():
+        raise DeployError(f"{path} does not exist", expected=f"{KINDS}, or the folder that holds a model.onnx")
+    if path.suffix in DEPLOYED:
+        return
     if path.is_dir():
         raise UsageError(f"{path}: no runtime for a folder without model.onnx", expected=KINDS)
     raise UsageError(
