@@ -14,7 +14,7 @@ import typer
 
 from hc_deploy import install
 from hc_deploy.bench.report import MOST_SAMPLES, Clock, read_report
-from hc_deploy.commands.bench_models import expected_hashes, is_checkpoint, name_models
+from hc_deploy.commands.bench_models import RUNNERS, expected_hashes, is_checkpoint, name_models, with_runners
 from hc_deploy.commands.bench_progress import Progress
 from hc_deploy.commands.options import number
 from hc_deploy.console import claim_outputs, print_line, show
@@ -81,6 +81,10 @@ def run(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one run; default: the runtime's.")] = None,
     provider: Annotated[Provider, typer.Option(help="What runs the ONNX models.")] = Provider.CPU,
+    against: Annotated[
+        str | None,
+        typer.Option(help=f"Each model.onnx also in these, comma-separated: {', '.join(RUNNERS)} (as NAME-RUNNER)."),
+    ] = None,
     expect_sha256: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]HEX", help="Hash that the file of a model must have; repeatable."),
@@ -97,18 +101,22 @@ def run(
     if baseline is not None and baseline not in named:
         raise UsageError(f"--baseline {baseline}", expected=f"one of {', '.join(named)}")
     expected = expected_hashes(expect_sha256 or [], named)
+    also = with_runners(named, against)
     _require_output(output, named.values())
     from hc_deploy.arrows.benchmark import benchmark
     from hc_deploy.bench.clocks import MAX_ROUNDS, Plan
     from hc_deploy.bench.report import write_report
     from hc_deploy.bench.results import require_stable
     from hc_deploy.bench.table import run_table
+    from hc_deploy.runtime import open_session
 
     limit = DEFAULT_SECONDS if max_seconds is None and rounds is None else max_seconds
-    _require_few_samples(rounds or MAX_ROUNDS, len(named))
+    _require_few_samples(rounds or MAX_ROUNDS, len(named) + len(also))
     plan, progress = Plan(rounds, warmup, limit, within / 100, SEED), Progress(rounds, output)
 
     def opened(name: str, path: Path) -> Session:
+        if name in also:
+            return open_session(path, threads=threads, **also[name].how)
         digest = expected.get(name)
         if is_checkpoint(path):
             return _in_torch(context.obj, name, path, provider, threads, digest)
@@ -116,7 +124,8 @@ def run(
 
     with progress.shown():
         report = benchmark(
-            named, baseline=baseline, plan=plan, size=sizes[0], frame=sizes[1], threads=threads, open_model=opened,
+            {**named, **{name: one.path for name, one in also.items()}}, baseline=baseline, plan=plan,
+            size=sizes[0], frame=sizes[1], threads=threads, open_model=opened,
             on_round=progress, on_end=progress.keep,
         )  # fmt: skip
         with interrupts.postponed():

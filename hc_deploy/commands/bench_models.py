@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from hc_deploy.errors import UsageError
 from hc_deploy.shown import quoted, visible
 from hc_deploy.spec import DEPLOYED
 from hc_deploy.system.digest import checked_sha256
+
+RUNNERS: dict[str, dict[str, str]] = {
+    "onnxruntime": {"provider": "cpu"},
+    "openvino": {"provider": "openvino"},
+    "openvino-bf16": {"provider": "openvino", "precision": "bf16"},
+}
+"""What else can run a model.onnx -> how `open_session` is asked for it."""
+
+
+@dataclass(frozen=True)
+class Also:
+    """A model once more, in another runtime; `how`: as in `RUNNERS`."""
+
+    path: Path
+    how: dict[str, str]
+
+
+def with_runners(named: Mapping[str, Path], against: str | None) -> dict[str, Also]:
+    """{'fcn': fcn.onnx}, 'openvino' -> {'fcn-openvino': ...}.
+
+    Raises:
+        UsageError: no runner, no model.onnx to run in it, or a name that is taken.
+    """
+    runners = [runner.strip() for runner in against.split(",")] if against else []
+    if unknown := [runner for runner in runners if runner not in RUNNERS]:
+        raise UsageError(f"--against {', '.join(unknown)}"[:200], expected=f"of {', '.join(RUNNERS)}")
+    deployed = {name: path for name, path in named.items() if path.suffix == ".onnx"}
+    if runners and not deployed:
+        raise UsageError(f"--against {against}", expected="it with a model.onnx, which other runtimes take too")
+    also = {f"{name}-{runner}": Also(path, RUNNERS[runner]) for name, path in deployed.items() for runner in runners}
+    if taken := sorted(set(also) & set(named)):
+        raise UsageError(f"two models are called '{taken[0]}'", expected="a name for each", mend="NAME=PATH")
+    return also
 
 
 def name_models(arguments: list[str]) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from hc_deploy import install
 from hc_deploy.bench.environment import read_environment
 from hc_deploy.doctor import probe
-from hc_deploy.doctor.findings import Finding, Status, attempt
+from hc_deploy.doctor.findings import Finding, Status, attempt, package
 from hc_deploy.errors import DeployError, first_line
 from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
 from hc_deploy.system.temporary import temporary_folder
@@ -65,6 +66,38 @@ def _run_ops(ort: Any, provider: str) -> None:
     for name, given in zip(right, session.run(list(right), probe.inputs()), strict=True):
         if not np.array_equal(given, right[name]):
             raise RuntimeError(f"our ops ran and gave wrong {name}")
+
+
+def openvino() -> Finding:
+    """OpenVINO, which needs onnx beside it; it runs a model of our ops in fp32."""
+    found = package("openvino", "openvino", "--provider openvino", install.OPENVINO)
+    if found.status is not Status.WORKS:
+        return found
+    problem = attempt(_run_ops_in_openvino)
+    if problem:
+        return replace(found, status=Status.BROKEN, detail=f"{found.detail}, but: {problem}", mend=install.OPENVINO)
+    return replace(found, detail=f"{found.detail}: ran a model of our ops{_bf16()}")
+
+
+def _run_ops_in_openvino() -> None:
+    import onnx
+
+    from hc_deploy.graph.functions import as_standard_operators
+    from hc_deploy.runtime.openvino import import_openvino
+
+    model = as_standard_operators(onnx.load_model_from_string(probe.model())).SerializeToString()
+    core = import_openvino().Core()
+    given = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(probe.inputs())
+    for name, right in probe.answers().items():
+        if not np.array_equal(given[name], right):
+            raise RuntimeError(f"our ops ran and gave wrong {name}")
+
+
+def _bf16() -> str:
+    from hc_deploy.runtime.openvino import import_openvino
+
+    able = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "; this processor computes bf16" if able else "; no bf16 on this processor"
 
 
 def codecs() -> list[Finding]:

@@ -20,7 +20,7 @@ import pytest
 import bench
 from hc_deploy.bench.report import Clock, read_report
 from hc_deploy.commands import bench as bench_command
-from hc_deploy.commands.bench_models import name_models
+from hc_deploy.commands.bench_models import name_models, with_runners
 from hc_deploy.errors import UsageError
 from hc_deploy.ran import Runtime
 from tests.bench.fakes import FakeSession
@@ -238,3 +238,28 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     with pytest.raises(UsageError, match=r"old=old/fcn/model\.onnx new=new/fcn/model\.onnx"):
         name_models(["old/fcn", "new/fcn"])
+
+
+def test_against_other_runtimes(exported, invoke, tmp_path):
+    """The same file in OpenVINO beside ONNX Runtime, in one run."""
+    pytest.importorskip("openvino")
+    plan = ("--rounds", 8, "--warmup", 1, "--against", "openvino")
+    ended = invoke("run", exported["hcfcn32"], "-o", tmp_path / "r.json", *plan)
+    assert ended.code in (0, 5), ended.err
+    models = {model.name: model for model in read_report(tmp_path / "r.json").models}
+    assert list(models) == ["hcfcn32", "hcfcn32-openvino"]
+    assert [model.runtime.name for model in models.values()] == ["onnxruntime", "openvino"]
+    assert models["hcfcn32-openvino"].runtime.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("against", "named", "message"),
+    [
+        ("tflite", {"a": Path("a.onnx")}, "--against tflite"),
+        ("openvino", {"a": Path("a.engine")}, "which other runtimes take too"),
+        ("openvino", {"a": Path("a.onnx"), "a-openvino": Path("b.onnx")}, "two models are called 'a-openvino'"),
+    ],
+)
+def test_against_what_cannot_be(against, named, message):
+    with pytest.raises(UsageError, match=message):
+        with_runners(named, against)

@@ -46,6 +46,15 @@ def test_this_runtime_runs_it():
     assert (cpu().status, cpu().detail) == (Status.WORKS, "ran a model of our ops")
 
 
+def test_openvino_runs_it(monkeypatch):
+    pytest.importorskip("openvino")
+    assert runtimes.openvino().status is Status.WORKS and "ran a model of our ops" in runtimes.openvino().detail
+    right = probe.answers()
+    right["ids"] = right["ids"] + 1
+    monkeypatch.setattr(probe, "answers", lambda: right)
+    assert runtimes.openvino().status is Status.BROKEN and "wrong ids" in runtimes.openvino().detail
+
+
 @pytest.mark.parametrize("name", ["ids", "labels"])
 def test_a_runtime_that_answers_wrongly_is_broken(monkeypatch, name):
     right = probe.answers()

@@ -26,10 +26,16 @@ ORDERS += [
     ("load a", "execute", "fetch", "load b", "execute", "fetch"),
     ("load a", "execute", "load b", "fetch", "execute", "fetch"),
 ]
+SHORT = 3
+"""Calls of an order on a runtime that takes long to open a model."""
 REFUSALS = ("is closed", "nothing is loaded", "nothing was executed")
 SCRIBBLE = 99
 NEAR_ENOUGH = 0.99
 """Share of the values that must be as expected: a GPU's may round anew. Of 8x9 pixels that is all of them."""
+
+
+def orders_of(kind):
+    return [order for order in ORDERS if len(order) <= SHORT] if kind == "openvino" else ORDERS
 
 
 def picture(seed, shape):
@@ -48,6 +54,8 @@ def opener(kind, path):
             mock.patch.object(engine_check.flavours, "load", lambda flavour: module(gpu, [])),
         ):
             yield lambda: open_session(path), lambda image: {"labels": image[..., 0] + 1}
+    elif kind == "openvino":
+        yield lambda: open_session(path, provider="openvino", threads=1), toy
     elif kind == "onnxruntime":
         yield lambda: open_session(path, threads=1), toy
     else:
@@ -123,7 +131,7 @@ def main(kind, path):
             images = {name: picture(seed, (1, height, width, 3)) for seed, name in enumerate("ab")}
             truths = {name: truth(image) if truth else session.run(image) for name, image in images.items()}
             assert not same(truths["a"], truths["b"])
-        for order in ORDERS:
+        for order in orders_of(kind):
             with opened() as session:
                 print(json.dumps(told_in(order, session, images, truths)), flush=True)
 

@@ -14,10 +14,10 @@ import pytest
 
 from hc_deploy.errors import DeployError
 from tests.runtime.doubles import write
-from tests.runtime.orders import ORDERS, opener, picture
+from tests.runtime.orders import opener, orders_of, picture
 from tests.video.toys import save_toy, toy_spec
 
-HERE = ("onnxruntime", "torch", "engine double")
+HERE = ("onnxruntime", "openvino", "torch", "engine double")
 ON_GPU = ("cuda", "tensorrt", "tensorrt-rtx")
 SHAPE = (1, 8, 9, 3)
 
@@ -57,10 +57,11 @@ def test_every_order(kind, tmp_path, request):
     command = [sys.executable, "-m", "tests.runtime.orders", kind, str(path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     told = [json.loads(line) for line in result.stdout.splitlines()]
-    wrong = {order: found for order, found in zip(ORDERS, told, strict=False) if found != list(expected(order))}
+    orders = orders_of(kind)
+    wrong = {order: found for order, found in zip(orders, told, strict=False) if found != list(expected(order))}
     assert wrong == {}
-    assert result.returncode == 0, f"ended by {result.returncode} in {ORDERS[len(told)]}: {result.stderr[-2000:]}"
-    assert len(told) == len(ORDERS)
+    assert result.returncode == 0, f"ended by {result.returncode} in {orders[len(told)]}: {result.stderr[-2000:]}"
+    assert len(told) == len(orders)
 
 
 @pytest.fixture(params=HERE)
