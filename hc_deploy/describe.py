@@ -65,7 +65,21 @@ def _onnx(path: Path) -> Lines:
             return [*lines, *_spec(session.spec), ("operators", f"not listed: {install.ONNX} shows them")]
     spec, graph = describe_graph(path)
     kind = f"ONNX without '{METADATA_KEY}' metadata: not made by export.py, hc-deploy cannot run it"
-    return lines + (_spec(spec) if spec is not None else [("kind", kind)]) + graph
+    told = [*_spec(spec), *_refused(path)] if spec is not None else [("kind", kind)]
+    return lines + told + graph
+
+
+def _refused(path: Path) -> Lines:
+    """A line where no command would run the model: its metadata does not fit its graph, say."""
+    from hc_deploy.runtime import open_session
+
+    try:
+        open_session(path).close()
+    except MissingDependencyError:
+        return []
+    except DeployError as error:
+        return [("refused", error.received.splitlines()[0])]
+    return []
 
 
 def _spec(spec: ModelSpec) -> Lines:

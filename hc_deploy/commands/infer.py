@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +65,7 @@ def infer(
         model, provider=provider, precision=precision, threads=threads, expect_sha256=expect_sha256
     ) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)
+        created = not output.exists()
         make_folder(output)
         times, start = StageTimes(), time.perf_counter()
         pictures, failures = _segment(files, session, output, options, times, connected)
@@ -71,6 +73,9 @@ def infer(
         if pictures:
             _print_summary(pictures, session, times, seconds)
     if failures:
+        if created and not pictures:
+            with suppress(OSError):  # not ours alone any more
+                output.rmdir()
         raise _failure(failures, len(files))
 
 

@@ -56,6 +56,7 @@ def test_metadata_that_does_not_fit_the_graph(tmp_path, case):
         open_session(path)
     assert str(path) in caught.value.received and says in caught.value.received
     assert caught.value.expected and "python export.py" in caught.value.mend
+    assert ("refused", caught.value.received) in describe(path)
 
 
 @pytest.mark.parametrize(

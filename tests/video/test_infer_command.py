@@ -121,7 +121,7 @@ def test_bad_input(cli, models, tmp_path, arguments, code, words):
         cv2.imwrite(str(tmp_path / name), photograph(20, 30))
     (tmp_path / "text.png").write_text("not an image")
     assert words in cli("infer", models["any"], *arguments, code=code).stderr
-    assert not list(tmp_path.rglob("a_labels.png"))
+    assert not list(tmp_path.rglob("a_labels.png")) and not (tmp_path / "out").exists()
 
 
 def test_an_exported_network(cli, tmp_path):
