@@ -1,11 +1,13 @@
 """One thread a torch process: the networks under test are small, and threads of many processes wait for each other."""
 
+import gc
 import os
 import signal
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.set_threshold(100_000, 50, 100)  # exports make millions of small objects, and few cycles
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
