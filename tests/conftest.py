@@ -7,7 +7,6 @@ import signal
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-gc.set_threshold(100_000, 50, 100)  # exports make millions of small objects, and few cycles
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -21,7 +20,8 @@ __all__ = ["contract_programs", "kernels_library", "make_plugin", "plugins_libra
 
 
 def pytest_sessionstart(session):
-    """Of the whole suite, in parallel: nobody should wait for the compiler."""
+    """Exports make millions of small objects and few cycles. In parallel nobody should wait for the compiler."""
+    gc.set_threshold(100_000, 50, 100)
     config = session.config
     parallel = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if parallel and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
