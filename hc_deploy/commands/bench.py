@@ -23,7 +23,7 @@ from hc_deploy.commands.bench_models import (
 )
 from hc_deploy.commands.bench_progress import Progress
 from hc_deploy.commands.bench_repeat import MOST_RUNS, run_again, show_runs
-from hc_deploy.commands.bench_reports import numbered, require_outputs, sides_of
+from hc_deploy.commands.bench_reports import SeveralValues, numbered, require_outputs, sides_of
 from hc_deploy.commands.options import number
 from hc_deploy.console import print_line, show
 from hc_deploy.errors import MissingDependencyError, UsageError
@@ -149,16 +149,16 @@ def run(
     require_stable(report)
 
 
-@app.command()
+@app.command(cls=SeveralValues)
 def compare(
     old: Annotated[Path | None, typer.Argument(help="Report measured before.")] = None,
     new: Annotated[Path | None, typer.Argument(help="Report measured after.")] = None,
     old_runs: Annotated[
         list[Path] | None,
-        typer.Option("--old", metavar="REPORT", help="One of several before, or a pattern ('old.*.json'); repeatable."),
+        typer.Option("--old", metavar="REPORT...", help="Several reports, of runs before."),
     ] = None,
     new_runs: Annotated[
-        list[Path] | None, typer.Option("--new", metavar="REPORT", help="One of several after; repeatable.")
+        list[Path] | None, typer.Option("--new", metavar="REPORT...", help="Several reports, of runs after.")
     ] = None,
     max_regression: Annotated[
         float, typer.Option(min=0.0, callback=number, help="Percent of slowdown that is allowed.")

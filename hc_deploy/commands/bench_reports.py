@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from typer.core import TyperCommand
 
 from hc_deploy.console import claim_outputs
 from hc_deploy.errors import DeployError, UsageError
@@ -36,20 +39,32 @@ def require_outputs(paths: Sequence[Path], models: Iterable[Path]) -> None:
 def sides_of(pair: list[Path], old: list[Path], new: list[Path]) -> tuple[list[Path], list[Path]]:
     """The reports before and after, as they were named."""
     if old and new and not pair:
-        return _matching(old), _matching(new)
+        return old, new
     if len(pair) == 2 and not old and not new:
         return pair[:1], pair[1:]
     raise UsageError(
         f"{len(pair)} reports without an option, {len(old)} of --old and {len(new)} of --new",
-        expected="two reports, or --old and --new, each before every report (or before a pattern in quotes)",
-        mend="hc-deploy bench compare --old 'old.*.json' --new 'new.*.json'",
+        expected="two reports, or --old and --new with one or more each",
+        mend="hc-deploy bench compare --old old.*.json --new new.*.json",
     )
 
 
-def _matching(paths: list[Path]) -> list[Path]:
-    """`paths`, with the files in place of patterns: a shell puts the option before the first of them only."""
-    found: list[Path] = []
-    for path in paths:
-        pattern = not path.exists() and any(sign in path.name for sign in "*?[")
-        found += (pattern and sorted(path.parent.glob(path.name))) or [path]
-    return found
+class SeveralValues(TyperCommand):
+    """A command in which `--old a b c` is `--old a --old b --old c`: what a shell makes of `--old *.json`."""
+
+    several = ("--old", "--new")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Click's own, of the words in full."""
+        return super().parse_args(ctx, list(self._in_full(args)))
+
+    def _in_full(self, words: Iterable[str]) -> Iterator[str]:
+        option, first = "", False
+        for word in words:
+            if word.startswith("-"):
+                option, first = word if word in self.several else "", True
+            elif option and not first:
+                yield option
+            else:
+                first = False
+            yield word

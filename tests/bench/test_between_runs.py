@@ -193,17 +193,24 @@ def test_one_run_each_says_what_it_cannot_tell(judge, invoke, tmp_path: Path) ->
     assert ended.code == 5 and line in ended.out and line in ended.err and "--repeat" in ended.err
 
 
-def test_patterns_name_the_reports(judge, invoke, tmp_path: Path) -> None:
+def test_an_option_takes_all_that_a_shell_puts_for_a_pattern(judge, invoke, tmp_path: Path) -> None:
     judge(side(10.0, 4), side(11.0, 3, seed=1))
-    ended = invoke("compare", "--old", tmp_path / "old.*.json", "--new", tmp_path / "new.?.json")
-    assert ended.code == 3 and "4 old and 3 new runs" in ended.out
-    ended = invoke("compare", "--old", tmp_path / "old.*.json", "--new", tmp_path / "none.*.json")
-    assert ended.code == 1 and "none.*.json does not exist" in ended.err
+    old, new = (sorted(tmp_path.glob(pattern)) for pattern in ("old.*.json", "new.*.json"))
+    ended = invoke("compare", "--old", *old, "--clock", "engine", "--new", *new, "--max-regression", "30")
+    assert ended.code == 0 and "4 old and 3 new runs" in ended.out
+    assert invoke("compare", "--new", *new, "--old", *old[:2], "--old", *old[2:]).code == 3
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("a.json",), ("--old", "a.json"), ("a.json", "b.json", "--new", "c.json"), ("--old", "a.json", "b.json")],
+    [
+        (),
+        ("a.json",),
+        ("--old", "a.json"),
+        ("a.json", "b.json", "--new", "c.json"),
+        ("--old=a.json", "b.json"),
+        ("a.json", "--old", "b.json", "--new", "c.json"),
+    ],
 )
 def test_sides_that_are_not_clear(invoke, arguments: tuple[str, ...]) -> None:
     ended = invoke("compare", *arguments)
