@@ -59,7 +59,8 @@ def spread_line(reports: Sequence[Report]) -> str:
 
 def range_of(medians: Sequence[float]) -> str:
     """Of medians in ms: '25.3 to 28.4 (12.3%)'."""
-    return f"{three_digits(min(medians))} to {three_digits(max(medians))} ({100 * run_spread(medians):.1f}%)"
+    percent = 100 * run_spread(medians)
+    return f"{three_digits(min(medians))} to {three_digits(max(medians))} ({percent:.{1 if percent < 99.5 else 0}f}%)"
 
 
 def three_digits(value: float) -> str:
