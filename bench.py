@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from hc_deploy.commands.bench import app
+from hc_deploy.commands.bench_models import Networks
 from hc_deploy.console import run_app
 from hc_deploy.spec import ModelSpec
 
@@ -20,7 +21,7 @@ from hc_deploy.spec import ModelSpec
 @app.callback()
 def main(context: typer.Context) -> None:
     """Latency of models, measured side by side, and the comparison of two such measurements."""
-    context.obj = _load
+    context.obj = Networks(_load, Path(__file__))
 
 
 def _load(path: Path) -> tuple[Any, ModelSpec]:

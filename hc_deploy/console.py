@@ -1,6 +1,6 @@
 """What all commands share: a way to print that nothing in the text can misuse, and an end in one message and exit code.
 
-Exit codes: 0 done; 1 error; 2 usage; 3 a gate failed; 4 the environment lacks something; 5 unstable measurement;
+Exit codes: 0 done; 1 error; 2 usage; 3 a gate failed; 4 the environment lacks something; 5 unstable or undecided;
 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP (interrupts.py).
 
 A closed standard stream does not change how a command ends: its text goes to the other one. A reader that went away

@@ -61,6 +61,6 @@ class MissingDependencyError(DeployError):
 
 
 class UnstableMeasurementError(DeployError):
-    """Samples scattered too far for a verdict. Exit code 5."""
+    """Samples, or runs, scattered too far for a verdict. Exit code 5."""
 
     exit_code = 5

@@ -26,7 +26,10 @@ ALLOWED = {
     "pycuda": (),
     "cuda": (),
     "cv2": ("hc_deploy.video", "hc_deploy.runtime.image", "hc_deploy.bench.clocks", "hc_deploy.bench.run"),
-    "rich": ("hc_deploy.bench.table",),
+    "rich": (
+        "hc_deploy.bench.table",
+        "hc_deploy.bench.compare_table",
+    ),
 }
 PRINTERS = ("console.py", "cli.py", "commands/", "__main__.py")
 SHARED = ("system", "runtime.session", "runtime.image")

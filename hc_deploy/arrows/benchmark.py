@@ -1,11 +1,11 @@
-"""models -> report, and two reports -> what changed: `benchmark`, `compare`."""
+"""models -> report, and reports of two sides -> what changed: `benchmark`, `compare`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hc_deploy.errors import UsageError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hc_deploy.bench.report import Report
     from hc_deploy.bench.workload import Size
     from hc_deploy.runtime import Session
+
+    OneOrMore: TypeAlias = Report | Path | str | Sequence[Report | Path | str]
 
 
 def benchmark(
@@ -63,18 +65,26 @@ def benchmark(
         )  # fmt: skip
 
 
-def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
-    """What changed between two reports, model by model, with verdicts.
+def compare(old: OneOrMore, new: OneOrMore) -> Comparison:
+    """What changed between two sides, model by model, with verdicts.
+
+    Of several runs a side their medians are compared (Welch's t), so how runs differ is in the interval. One report a
+    side is compared with an interval as wide as single runs are known to differ.
 
     Args:
-        old: a report, or the file that `hc-deploy bench run` wrote.
+        old: a report or the file that `hc-deploy bench run` wrote, or a list of them: runs of the same thing.
         new: likewise.
 
     Raises:
-        DeployError: no report, or no model in both.
+        DeployError: no report, or no model in all of them. UsageError: neither one a side nor three or more a side.
     """
     from hc_deploy.bench.compare import compare as compared
+
+    return compared(_reports(old), _reports(new))
+
+
+def _reports(given: OneOrMore) -> list[Report]:
     from hc_deploy.bench.report import Report, read_report
 
-    before, after = (report if isinstance(report, Report) else read_report(Path(report)) for report in (old, new))
-    return compared(before, after)
+    several = [given] if isinstance(given, Report | Path | str) else given
+    return [one if isinstance(one, Report) else read_report(Path(one)) for one in several]

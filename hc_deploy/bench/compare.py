@@ -1,43 +1,59 @@
-"""Two reports -> what changed, with verdicts, and the regression gate. Pure: nothing is printed."""
+"""Reports of two sides -> what changed, with verdicts, and the regression gate. Pure: nothing is printed.
+
+The unit is the run: of each report only the medians count (between_runs.py says why). One report a side is compared
+too, with an interval that is as wide as runs are known to differ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
-from hc_deploy.bench.report import Clock, ModelReport, Report
+import numpy as np
+
+from hc_deploy.bench.between_runs import (
+    FEWEST_RUNS,
+    ONE_RUN_PERCENT,
+    geometric_mean,
+    ratio_of_runs,
+    ratio_of_single_runs,
+)
+from hc_deploy.bench.conditions import Difference, differences_within, find_differences
+from hc_deploy.bench.report import Clock, Report
 from hc_deploy.bench.results import NS_PER_MS, require_stable
-from hc_deploy.bench.statistics import MIN_SAMPLES, Ratio, Verdict, summarise, unpaired_ratio
-from hc_deploy.errors import DeployError, GateError, UnstableMeasurementError
+from hc_deploy.bench.statistics import MIN_SAMPLES, Ratio, Verdict, unpaired_ratio
+from hc_deploy.errors import DeployError, GateError, UnstableMeasurementError, UsageError
 
-ABSENT = "(none)"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A condition that was not the same; `fatal` where a comparison across it says nothing."""
-
-    what: str
-    old: str
-    new: str
-    fatal: bool
+MORE_RUNS = "hc-deploy bench run MODEL... --repeat 5 -o report.json, for both sides, and compare all of them"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One clock of one model: medians in ms and the ratio new / old."""
+    """One clock of one model: the median of each run in ms, and the ratio new / old."""
 
     name: str
     clock: Clock
-    old_ms: float
-    new_ms: float
+    old_runs_ms: tuple[float, ...]
+    new_runs_ms: tuple[float, ...]
     ratio: Ratio
+
+    @property
+    def old_ms(self) -> float:
+        """Geometric mean of the old runs' medians."""
+        return geometric_mean(self.old_runs_ms)
+
+    @property
+    def new_ms(self) -> float:
+        """Geometric mean of the new runs' medians."""
+        return geometric_mean(self.new_runs_ms)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of it: `changes` by model in the old report's order, three clocks each."""
+    """All of it: `changes` by model in the old report's order, three clocks each; `runs`: reports of old and of new."""
 
+    runs: tuple[int, int]
     differences: tuple[Difference, ...]
     changes: tuple[Change, ...]
     only_old: tuple[str, ...]
@@ -53,77 +69,71 @@ def is_regression(change: Change, max_percent: float) -> bool:
     return change.ratio.verdict is Verdict.SLOWER and change.ratio.value > 1 + max_percent / 100
 
 
-def compare(old: Report, new: Report) -> Comparison:
-    """Compare the models that both reports name.
+def is_undecided(change: Change, max_percent: float) -> bool:
+    """Whether `change` is no regression and may be one all the same: its interval reaches beyond `max_percent`."""
+    return change.ratio.interval.high > 1 + max_percent / 100 and not is_regression(change, max_percent)
+
+
+def compare(old: Sequence[Report], new: Sequence[Report]) -> Comparison:
+    """Compare the models that all reports name.
+
+    Args:
+        old, new: reports of runs of the same thing each: one a side, or `FEWEST_RUNS` or more.
 
     Raises:
-        DeployError: they have no model in common.
+        UsageError: too few reports for a verdict, or one of them twice. DeployError: no model is in all of them.
     """
-    old_names, new_names = ([model.name for model in report.models] for report in (old, new))
-    common = [name for name in old_names if name in new_names]
+    _require_runs(old, new)
+    names = {which: _names(reports) for which, reports in (("old", old), ("new", new))}
+    common = [name for name in names["old"] if all(name in _names([report]) for report in (*old, *new))]
     if not common:
         raise DeployError(
-            f"no model is in both reports: {', '.join(old_names)} against {', '.join(new_names)}",
+            f"no model is in both reports: {', '.join(names['old'])} against {', '.join(names['new'])}",
             expected="the same names in both",
             mend="name the models when measuring: python bench.py run NAME=MODEL -o report.json",
         )
+    within = [*differences_within("old", old, common), *differences_within("new", new, common)]
     return Comparison(
-        differences=tuple(find_differences(old, new, common)),
-        changes=tuple(_change(old.model(name), new.model(name), clock) for name in common for clock in Clock),
-        only_old=tuple(name for name in old_names if name not in new_names),
-        only_new=tuple(name for name in new_names if name not in old_names),
+        runs=(len(old), len(new)),
+        differences=(*within, *find_differences(old[0], new[0], common)),
+        changes=tuple(_change(old, new, name, clock) for name in common for clock in Clock),
+        only_old=tuple(name for name in names["old"] if name not in common),
+        only_new=tuple(name for name in names["new"] if name not in common and name not in names["old"]),
     )
 
 
-def find_differences(old: Report, new: Report, common: Sequence[str]) -> Iterator[Difference]:
-    """Conditions that were not the same in both runs. The model files themselves may differ: that is the point."""
-    yield from _differing("frame", _size(old.workload.frame), _size(new.workload.frame), fatal=True)
-    for name in common:
-        before, after = old.model(name), new.model(name)
-        yield from _differing(f"{name}: input size", _size(before.size), _size(after.size), fatal=True)
-        yield from _differing(f"{name}: batch", before.batch, after.batch, fatal=True)
-        for what in ("arch", "level", "options", "input", "provider", "threads"):
-            yield from _differing(f"{name}: {what}", getattr(before, what), getattr(after, what))
-        if before.runtime is not None and after.runtime is not None:  # older reports do not say
-            for what in ("name", "version", "precision"):
-                pair = [getattr(runtime, what) for runtime in (before.runtime, after.runtime)]
-                yield from _differing(f"{name}: runtime {what}" if what != "name" else f"{name}: runtime", *pair)
-        yield from _differing(f"{name}: outputs", ", ".join(before.outputs), ", ".join(after.outputs))
-    here, there = old.environment, new.environment
-    yield from _differing("CPU", here.cpu, there.cpu, fatal=True)
-    on_cpu = all(report.model(name).provider.endswith("cpu") for report in (old, new) for name in common)
-    for what in ("name", "driver"):
-        gpus = [getattr(gpu, what) if gpu else None for gpu in (here.gpu, there.gpu)]
-        yield from _differing(f"GPU {what}", *gpus, fatal=what == "name" and not on_cpu)
-    for what, title in (("usable_cores", "cores"), ("governor", "CPU governor"), ("os", "OS"), ("python", "Python")):
-        yield from _differing(title, getattr(here, what), getattr(there, what))
-    for package in sorted({*here.packages, *there.packages}):
-        yield from _differing(package, here.packages.get(package), there.packages.get(package))
-
-
-def require_comparable(comparison: Comparison) -> None:
-    """DeployError when a difference is one that no comparison survives."""
-    fatal = [difference for difference in comparison.differences if difference.fatal]
-    if fatal:
-        listed = "\n".join(f"  {one.what}: {one.old} in the old report, {one.new} in the new" for one in fatal)
-        raise DeployError(
-            f"these reports cannot be compared:\n{listed}",
-            expected="the same machine and workload in both",
-            mend="measure both on one machine, or add --allow-different to see the numbers all the same",
+def _require_runs(old: Sequence[Report], new: Sequence[Report]) -> None:
+    fewest = min(len(old), len(new))
+    if fewest < FEWEST_RUNS and (len(old), len(new)) != (1, 1):
+        raise UsageError(
+            f"{len(old)} old and {len(new)} new: too few reports to see how much runs differ",
+            expected=f"one a side, or {FEWEST_RUNS} or more a side",
+            mend=MORE_RUNS,
         )
+    for which, reports in (("old", old), ("new", new)):
+        if any(one == other for one, other in combinations(reports, 2)):
+            raise UsageError(
+                f"the same run twice among the {which} reports", expected="a report of another run in each"
+            )  # fmt: skip
 
 
-def require_judgeable(old: Report, new: Report, clocks: Collection[Clock]) -> None:
+def _names(reports: Sequence[Report]) -> list[str]:
+    return list(dict.fromkeys(model.name for report in reports for model in report.models))
+
+
+def require_judgeable(old: Sequence[Report], new: Sequence[Report], clocks: Collection[Clock]) -> None:
     """UnstableMeasurementError when samples are too few or scatter too far to tell a regression from noise."""
-    names = {model.name for model in old.models} & {model.name for model in new.models}
-    for which, report in (("old", old), ("new", new)):
-        if report.workload.rounds < MIN_SAMPLES:
-            raise UnstableMeasurementError(
-                f"the {which} report holds {report.workload.rounds} rounds: too few for a verdict",
-                expected=f"{MIN_SAMPLES} or more",
-                mend="measure again with more --rounds",
-            )
-        require_stable(report, clocks=clocks, names=names)
+    names = {name for name in _names(old) if all(name in _names([report]) for report in (*old, *new))}
+    for which, reports in (("old", old), ("new", new)):
+        for report in reports:
+            if report.workload.rounds < MIN_SAMPLES:
+                raise UnstableMeasurementError(
+                    f"{'the' if len(reports) == 1 else 'one'} {which} report holds {report.workload.rounds} rounds: "
+                    "too few for a verdict",
+                    expected=f"{MIN_SAMPLES} or more",
+                    mend="measure again with more --rounds",
+                )
+            require_stable(report, clocks=clocks, names=names)
 
 
 def require_no_regression(comparison: Comparison, clocks: Collection[Clock], max_percent: float) -> None:
@@ -137,6 +147,30 @@ def require_no_regression(comparison: Comparison, clocks: Collection[Clock], max
         )
 
 
+def require_decided(comparison: Comparison, clocks: Collection[Clock], max_percent: float) -> None:
+    """UnstableMeasurementError that lists the changes of which nobody can say whether they are regressions."""
+    open_ones = [one for one in comparison.changes if one.clock in clocks and is_undecided(one, max_percent)]
+    if not open_ones:
+        return
+    lines = "\n".join(_regression_line(change) for change in open_ones)
+    if comparison.runs == (1, 1):
+        raise UnstableMeasurementError(
+            f"{one_run_each()}:\n{lines}",
+            expected=f"a difference that single runs can show, or {FEWEST_RUNS} runs or more a side",
+            mend=MORE_RUNS,
+        )
+    raise UnstableMeasurementError(
+        f"the runs differ too much to tell whether this is within {max_percent:g}%:\n{lines}",
+        expected=f"intervals that end below +{max_percent:g}%",
+        mend="more runs a side (--repeat), or a machine with less beside",
+    )
+
+
+def one_run_each() -> str:
+    """What a comparison of single reports cannot know."""
+    return f"one run each: differences under {ONE_RUN_PERCENT}% cannot be told"
+
+
 def _regression_line(change: Change) -> str:
     percent = 100 * (change.ratio.value - 1)
     interval = change.ratio.interval
@@ -146,17 +180,11 @@ def _regression_line(change: Change) -> str:
     )
 
 
-def _change(old: ModelReport, new: ModelReport, clock: Clock) -> Change:
-    before, after = old.samples.of(clock), new.samples.of(clock)
-    old_ms, new_ms = summarise(before).median / NS_PER_MS, summarise(after).median / NS_PER_MS
-    return Change(old.name, clock, old_ms, new_ms, unpaired_ratio(after, before))
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
-def _differing(what: str, old: object, new: object, *, fatal: bool = False) -> Iterator[Difference]:
-    if old != new:
-        before, after = (ABSENT if value is None else str(value) for value in (old, new))
-        yield Difference(what, before, after, fatal)
+def _change(old: Sequence[Report], new: Sequence[Report], name: str, clock: Clock) -> Change:
+    before, after = ([report.model(name).samples.of(clock) for report in reports] for reports in (old, new))
+    medians = [tuple(float(np.median(run)) / NS_PER_MS for run in runs) for runs in (before, after)]
+    if len(old) == len(new) == 1:
+        ratio = ratio_of_single_runs(unpaired_ratio(after[0], before[0]))
+    else:
+        ratio = ratio_of_runs(medians[1], medians[0], samples=min(map(len, (*before, *after))))
+    return Change(name, clock, medians[0], medians[1], ratio)

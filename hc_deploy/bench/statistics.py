@@ -124,7 +124,7 @@ def unpaired_ratio(
     """Ratio of medians of samples from two runs: each side is resampled on its own.
 
     The interval knows the noise within the runs, not what changed between them (another neighbour on the machine,
-    another clock rate); the margin of a regression gate is for that.
+    another clock rate): `between_runs` is for that.
     """
     above, below = _values(candidate), _values(baseline)
     rng = np.random.default_rng(seed)

@@ -1,19 +1,20 @@
-"""Reports and comparisons -> rich tables for a terminal of 80 columns or more. Nothing is printed here."""
+"""A report -> rich tables for a terminal of 80 columns or more. Nothing is printed here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import floor, log10
 
+import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hc_deploy.bench.compare import Change, Comparison, is_regression
+from hc_deploy.bench.between_runs import run_spread
 from hc_deploy.bench.report import Clock, Report, Stop
-from hc_deploy.bench.results import ModelResult, results, what_ran
+from hc_deploy.bench.results import NS_PER_MS, ModelResult, results, what_ran
 from hc_deploy.bench.statistics import CONFIDENCE, MIN_SAMPLES, Ratio, Summary, Verdict
 
 NAME_WIDTH = 13
@@ -46,17 +47,20 @@ def run_table(report: Report) -> RenderableType:
     return Group(*parts, Text(), _gaps(rows))
 
 
-def compare_table(comparison: Comparison, *, clocks: Collection[Clock], max_percent: float) -> RenderableType:
-    """What `bench.py compare` prints: differing conditions first, then every model and clock."""
-    parts: list[RenderableType] = []
-    if comparison.differences:
-        title = Text("NOT THE SAME IN BOTH REPORTS", style="bold yellow")
-        parts += [title, _differences(comparison), Text()]
-    parts += [_changes(comparison, clocks, max_percent), _comparison_explained(clocks, max_percent)]
-    for which, names in (("old", comparison.only_old), ("new", comparison.only_new)):
-        if names:
-            parts.append(Text(f"Only in the {which} report, not compared: {', '.join(names)}", style="yellow"))
-    return Group(*parts)
+def spread_line(reports: Sequence[Report]) -> str:
+    """How far the medians of each model lie apart over runs, end to end: what `bench run --repeat` ends with."""
+    parts = []
+    for name in (model.name for model in reports[0].models):
+        samples = [report.model(name).samples.of(Clock.END_TO_END) for report in reports]
+        medians = [float(np.median(run)) / NS_PER_MS for run in samples]
+        parts.append(f"{name} {range_of(medians)}")
+    return f"medians of {len(reports)} runs, {TITLES[Clock.END_TO_END]}, ms: {'; '.join(parts)}"
+
+
+def range_of(medians: Sequence[float]) -> str:
+    """Of medians in ms: '25.3 to 28.4 (12.3%)'."""
+    percent = 100 * run_spread(medians)
+    return f"{three_digits(min(medians))} to {three_digits(max(medians))} ({percent:.{1 if percent < 99.5 else 0}f}%)"
 
 
 def three_digits(value: float) -> str:
@@ -101,7 +105,7 @@ def _distinct(texts: Iterable[str]) -> str:
 
 def _what_ran(report: Report) -> Table:
     """A row a model: what ran it, in which precision, on what input."""
-    table = _table()
+    table = new_table()
     table.add_column("model", min_width=NAME_WIDTH)
     for title in ("runtime", "precision", "input"):
         table.add_column(title, overflow="fold")
@@ -111,7 +115,7 @@ def _what_ran(report: Report) -> Table:
 
 
 def _latencies(report: Report, rows: tuple[ModelResult, ...]) -> Table:
-    table = _table()
+    table = new_table()
     table.add_column("ms", min_width=NAME_WIDTH)
     for clock in Clock:
         table.add_column(f"{TITLES[clock]}\nmedian   p90   p99", justify="right", no_wrap=True)
@@ -147,7 +151,7 @@ def _ratios_explained(report: Report) -> Text:
 
 
 def _gaps(rows: tuple[ModelResult, ...]) -> Table:
-    table = _table()
+    table = new_table()
     table.add_column("where the time goes, ms", min_width=NAME_WIDTH)
     for title in ("network", "copies", "pre- and post-processing"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -156,45 +160,6 @@ def _gaps(rows: tuple[ModelResult, ...]) -> Table:
         shares = [f"{three_digits(part)} {part / sum(parts):>4.0%}" for part in parts]
         table.add_row(Text(row.name, overflow="fold"), *shares)
     return table
-
-
-def _differences(comparison: Comparison) -> Table:
-    table = _table()
-    for title in ("what", "old", "new"):
-        table.add_column(title, overflow="fold")
-    for one in comparison.differences:
-        note = " (decisive)" if one.fatal else ""
-        table.add_row(Text(one.what + note, style="bold red" if one.fatal else ""), Text(one.old), Text(one.new))
-    return table
-
-
-def _changes(comparison: Comparison, clocks: Collection[Clock], max_percent: float) -> Table:
-    table = _table()
-    table.add_column("median ms\nold -> new", min_width=NAME_WIDTH)
-    for clock in Clock:
-        table.add_column(TITLES[clock] + ("\n(judged)" if clock in clocks else "\n"), justify="right", no_wrap=True)
-    for name in dict.fromkeys(change.name for change in comparison.changes):
-        changes = [change for change in comparison.changes if change.name == name]
-        table.add_row(Text(wrapped(name)), *(_change_cell(change, clocks, max_percent) for change in changes))
-    return table
-
-
-def _change_cell(change: Change, clocks: Collection[Clock], max_percent: float) -> Text:
-    text = Text(f"{three_digits(change.old_ms)} -> {three_digits(change.new_ms)}")
-    text.append("\n" + "\n".join(factor_lines(change.ratio)), style=STYLES[change.ratio.verdict])
-    if change.clock in clocks and is_regression(change, max_percent):
-        text.append("\nREGRESSION", style="bold red")
-    return text
-
-
-def _comparison_explained(clocks: Collection[Clock], max_percent: float) -> Text:
-    judged = ", ".join(TITLES[clock] for clock in Clock if clock in clocks)
-    return Text(
-        f"Faster and slower: the new report than the old; in brackets the {CONFIDENCE:.0%} interval of the factor. "
-        "not significant: the interval holds 1; it is then of the new speed over the old.\n"
-        f"A regression is a significant slowdown of more than {max_percent:g}% ({judged}).",
-        style="dim",
-    )
 
 
 def wrapped(name: str, width: int = NAME_WIDTH) -> str:
@@ -216,5 +181,6 @@ def _lines(name: str, width: int) -> Iterator[str]:
         yield line
 
 
-def _table() -> Table:
+def new_table() -> Table:
+    """An empty one, as all of ours look."""
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)

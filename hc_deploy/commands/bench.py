@@ -1,39 +1,44 @@
-"""`hc-deploy bench run A B -o report.json` measures models side by side; `compare OLD NEW` judges two reports.
+"""`hc-deploy bench run A B -o report.json` measures models side by side; `compare OLD NEW` judges reports.
 
 `python bench.py` is the same with the networks of `models/`, and so takes checkpoints too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hc_deploy import install
 from hc_deploy.bench.report import MOST_SAMPLES, Clock, read_report
-from hc_deploy.commands.bench_models import RUNNERS, expected_hashes, is_checkpoint, name_models, with_runners
+from hc_deploy.commands.bench_models import (
+    RUNNERS,
+    Networks,
+    expected_hashes,
+    is_checkpoint,
+    name_models,
+    with_runners,
+)
 from hc_deploy.commands.bench_progress import Progress
+from hc_deploy.commands.bench_repeat import MOST_RUNS, run_again, show_runs
+from hc_deploy.commands.bench_reports import SeveralValues, numbered, require_outputs, sides_of
 from hc_deploy.commands.options import number
-from hc_deploy.console import claim_outputs, print_line, show
-from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
+from hc_deploy.console import print_line, show
+from hc_deploy.errors import MissingDependencyError, UsageError
 from hc_deploy.shown import quoted, visible
-from hc_deploy.spec import ModelSpec, parse_size
+from hc_deploy.spec import parse_size
 from hc_deploy.system import interrupts
 from hc_deploy.system.digest import file_sha256, require_sha256
-from hc_deploy.system.files import make_folder, require_file
+from hc_deploy.system.files import require_file
 from hc_deploy.system.limits import MOST_ROUNDS
-from hc_deploy.system.outputs import Output, files_of
 
 if TYPE_CHECKING:
     from hc_deploy.runtime import Session
 
 DEFAULT_SECONDS = 60.0
 SEED = 0
-Load = Callable[[Path], tuple[Any, ModelSpec]]
-"""Checkpoint -> module and spec: handed in as the context's object by whoever has networks."""
 app = typer.Typer(
     name="bench", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
 )
@@ -64,6 +69,10 @@ def run(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Report to write (.json).")],
+    repeat: Annotated[
+        int,
+        typer.Option(min=1, max=MOST_RUNS, help="Runs, each in a fresh process; reports get .1.json, .2.json, ..."),
+    ] = 1,
     baseline: Annotated[str | None, typer.Option(help="Model that ratios are taken against; default: first.")] = None,
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH that models of any size run at.")] = None,
     frame: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the incoming frame; default: models'.")] = None,
@@ -93,7 +102,8 @@ def run(
     """Measure MODELs interleaved in one process and write every sample to a report.
 
     Exit code 5: the samples scatter too far for their medians to be known; the report is written all the same. Ctrl-C,
-    SIGTERM and SIGHUP end it early: the report holds the rounds so far, if they are enough for its statistics.
+    SIGTERM and SIGHUP end it early: the report holds the rounds so far, if they are enough for its statistics. With
+    --repeat the finished runs are kept as well.
     """
     sizes = [parse_size(text) if text else None for text in (size, frame)]
     named = name_models(models)
@@ -102,7 +112,11 @@ def run(
         raise UsageError(f"--baseline {baseline}", expected=f"one of {', '.join(named)}")
     expected = expected_hashes(expect_sha256 or [], named)
     also = with_runners(named, against)
-    _require_output(output, named.values())
+    outputs = numbered(output, repeat)
+    require_outputs(outputs, named.values())
+    if repeat > 1:
+        show_runs(outputs, run_again(context, outputs))
+        return
     from hc_deploy.arrows.benchmark import benchmark
     from hc_deploy.bench.clocks import MAX_ROUNDS, Plan
     from hc_deploy.bench.report import write_report
@@ -135,10 +149,17 @@ def run(
     require_stable(report)
 
 
-@app.command()
+@app.command(cls=SeveralValues)
 def compare(
-    old: Annotated[Path, typer.Argument(help="Report measured before.")],
-    new: Annotated[Path, typer.Argument(help="Report measured after.")],
+    old: Annotated[Path | None, typer.Argument(help="Report measured before.")] = None,
+    new: Annotated[Path | None, typer.Argument(help="Report measured after.")] = None,
+    old_runs: Annotated[
+        list[Path] | None,
+        typer.Option("--old", metavar="REPORT...", help="Several reports, of runs before."),
+    ] = None,
+    new_runs: Annotated[
+        list[Path] | None, typer.Option("--new", metavar="REPORT...", help="Several reports, of runs after.")
+    ] = None,
     max_regression: Annotated[
         float, typer.Option(min=0.0, callback=number, help="Percent of slowdown that is allowed.")
     ] = 5.0,
@@ -149,21 +170,25 @@ def compare(
         bool, typer.Option("--allow-different", help="Compare across another CPU or another workload.")
     ] = False,
 ) -> None:
-    """Compare two reports model by model.
+    """Compare reports model by model: OLD and NEW, or several runs a side with --old and --new (3 or more each).
 
-    Exit code 3: a model became slower, significantly and by more than --max-regression. Exit code 5: too noisy to tell.
+    Exit code 3: a model became slower, significantly and by more than --max-regression. Exit code 5: it cannot be told
+    whether it did; one report a side tells only large differences.
     """
     from hc_deploy.bench import compare as comparing
-    from hc_deploy.bench.table import compare_table
+    from hc_deploy.bench.compare_table import compare_table
+    from hc_deploy.bench.conditions import require_comparable
 
     clocks = tuple(dict.fromkeys(clock or [Clock.END_TO_END]))
-    before, after = read_report(old), read_report(new)
+    sides = sides_of([path for path in (old, new) if path is not None], old_runs or [], new_runs or [])
+    before, after = ([read_report(path) for path in side] for side in sides)
     comparison = comparing.compare(before, after)
     if not allow_different:
-        comparing.require_comparable(comparison)
+        require_comparable(comparison.differences)
     show(compare_table(comparison, clocks=clocks, max_percent=max_regression))
     comparing.require_no_regression(comparison, clocks, max_regression)
     comparing.require_judgeable(before, after, clocks)
+    comparing.require_decided(comparison, clocks, max_regression)
 
 
 def _require_few_samples(rounds: int, models: int) -> None:
@@ -185,11 +210,11 @@ def _deployed(path: Path, provider: Provider, threads: int | None, expected: str
 
 
 def _in_torch(
-    load: Load | None, name: str, path: Path, provider: Provider, threads: int | None, expected: str | None
+    networks: Networks | None, name: str, path: Path, provider: Provider, threads: int | None, expected: str | None
 ) -> Session:
     """A checkpoint runs in torch, where there are networks to load it into. Torch's threads are the whole process's."""
     require_file(path, what="a checkpoint")
-    if load is None:
+    if networks is None:
         raise UsageError(
             f"{path} is a checkpoint, whose network hc-deploy does not have", expected="a model.onnx or model.engine",
             mend=f"python bench.py run {quoted(path)}, in a checkout",
@@ -206,7 +231,7 @@ def _in_torch(
         from hc_deploy.export.deployed import DeployedNet
         from hc_deploy.runtime.torch import TorchSession
 
-        net, spec = load(path)
+        net, spec = networks.load(path)
     except ImportError as error:
         raise MissingDependencyError(
             f"{path} is a checkpoint and needs torch ({error})", expected="torch", mend=install.EXPORT
@@ -214,16 +239,3 @@ def _in_torch(
     if provider is Provider.CUDA and not torch.cuda.is_available():
         raise MissingDependencyError(f"this torch {torch.__version__} finds no GPU", expected="torch with CUDA")
     return TorchSession(DeployedNet(net, spec), spec, name=name, device=provider.value, threads=threads)
-
-
-def _require_output(path: Path, models: Iterable[Path]) -> None:
-    """Fail before the measurement where the report could not be written after it, or would replace a model."""
-    if path.is_dir():
-        raise DeployError(f"{path} is a folder", expected="a file name", mend=f"-o {quoted(path / 'report.json')}")
-    if path.suffix.lower() != ".json" or path.name.lower().endswith(".engine.json"):
-        raise UsageError(
-            f"-o {path} is no name for a report", expected="a name ending in .json, which no engine has beside it",
-            mend="-o report.json",
-        )  # fmt: skip
-    claim_outputs([file for model in models for file in files_of(model)], [Output(path)])
-    make_folder(path.parent)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hc_deploy.errors import UsageError
 from hc_deploy.shown import quoted, visible
-from hc_deploy.spec import DEPLOYED
+from hc_deploy.spec import DEPLOYED, ModelSpec
 from hc_deploy.system.digest import checked_sha256
 
 RUNNERS: dict[str, dict[str, str]] = {
@@ -17,6 +18,20 @@ RUNNERS: dict[str, dict[str, str]] = {
     "openvino-bf16": {"provider": "openvino", "precision": "bf16"},
 }
 """What else can run a model.onnx -> how `open_session` is asked for it."""
+Load = Callable[[Path], tuple[Any, ModelSpec]]
+"""Checkpoint -> module and spec."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Handed in as the context's object by a program that has networks.
+
+    Attributes:
+        load: opens its checkpoints. program: the file that starts it, for runs in processes of their own.
+    """
+
+    load: Load
+    program: Path
 
 
 @dataclass(frozen=True)

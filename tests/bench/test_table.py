@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from hc_deploy.bench.compare import compare
+from hc_deploy.bench.compare_table import compare_table
 from hc_deploy.bench.report import Clock, Samples
 from hc_deploy.bench.results import require_stable, results, what_ran
 from hc_deploy.bench.statistics import Interval, Ratio
-from hc_deploy.bench.table import compare_table, factor_lines, run_table, three_digits, wrapped
+from hc_deploy.bench.table import factor_lines, run_table, three_digits, wrapped
 from hc_deploy.errors import UnstableMeasurementError
 from hc_deploy.ran import Runtime
 from tests.bench.fakes import make_report, with_model
@@ -136,6 +137,6 @@ def test_too_few_rounds_are_said() -> None:
 
 def test_comparison_in_80_columns() -> None:
     old, new = (make_report({LONG: median, "b": 1.0}, noise=1e-4) for median in (1000.0, 4000.0))
-    text = printed(compare_table(compare(old, new), clocks=(Clock.ENGINE,), max_percent=5.0), encoding="ascii")
+    text = printed(compare_table(compare([old], [new]), clocks=(Clock.ENGINE,), max_percent=5.0), encoding="ascii")
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("REGRESSION") == 1 and "4.00x slower" in text and "1000 -> 4000" in text
