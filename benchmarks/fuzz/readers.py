@@ -72,18 +72,20 @@ def report(path: Path) -> None:
     from rich.console import Console
 
     from hc_deploy.bench import compare as comparing
+    from hc_deploy.bench.compare_table import compare_table
+    from hc_deploy.bench.conditions import require_comparable
     from hc_deploy.bench.report import Clock, read_report
-    from hc_deploy.bench.table import compare_table, run_table
+    from hc_deploy.bench.table import run_table
 
     _inspected(path)
     read = read_report(path)
-    comparison = comparing.compare(read, read)
+    comparison = comparing.compare([read], [read])
     with io.TextIOWrapper(io.BytesIO(), "utf-8") as stream:
         console = Console(file=stream, width=100)
         console.print(run_table(read))
         console.print(compare_table(comparison, clocks=(Clock.END_TO_END,), max_percent=5.0))
-    comparing.require_comparable(comparison)
-    comparing.require_judgeable(read, read, (Clock.END_TO_END,))
+    require_comparable(comparison.differences)
+    comparing.require_judgeable([read], [read], (Clock.END_TO_END,))
 
 
 def image(path: Path) -> None:
