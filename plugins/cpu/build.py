@@ -8,7 +8,6 @@ the processor's family; which of them runs is decided when the library is loaded
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import shutil
 import subprocess
@@ -86,7 +85,7 @@ def build(
         whole = Path(scratch, LIBRARY)
         objects = [command[-1] for command in commands]
         _run([*shared, "-shared", *objects, "-Wl,-z,defs" if not sanitize else "-Wl,--as-needed", "-o", str(whole)])
-        os.replace(whole, output_dir / LIBRARY)
+        whole.replace(output_dir / LIBRARY)
     return output_dir / LIBRARY
 
 

@@ -16,7 +16,7 @@ inline void decode_strip(const CoarseRows<T>& coarse, int y, const Strip& strip,
     for (int c = 0; c < coarse.channels; ++c) {
         Floats even = {}, odd = {};
         for (int n = 0; n < kCandidates; ++n) {
-            const Floats value = load(row[n / 3] + n % 3 - 1);
+            const Floats value = pinned(load(row[n / 3] + n % 3 - 1));
             even += weights.of[0][n] * value;
             odd += weights.of[1][n] * value;
         }

@@ -12,26 +12,18 @@ namespace HC_SET {
 template <typename T>
 int upsample(const void* given_coarse, const void* features, const void* given_seeds, void* decoded, const Cluster& c) {
     const int w = coarse_size(c.W);
-    const long step = plane(c.H, c.W);
-    const size_t for_seeds = Seeds<T>::floats(c.K, w);
-    Scratch scratch(for_seeds + CoarseRows<T>::floats(c.C, w));
+    const size_t for_seeds = Seeds<T>::floats(c.K, w), for_features = Segment::floats(c.K);
+    Scratch scratch(for_seeds + for_features + CoarseRows<T>::floats(c.C, w));
     if (!scratch.memory) return HC_CPU_NO_MEMORY;
     Seeds<T> seeds(static_cast<const T*>(given_seeds), c, scratch.memory);
     CoarseRows<T> coarse(static_cast<const T*>(given_coarse), c.C, coarse_size(c.H), w, c.first,
-                         scratch.memory + for_seeds);
-    for (int y = c.first; y < c.last; ++y) {
-        seeds.advance(y + 1);
-        coarse.advance(y + 1, [](int) {});
-        for_fine_rows(y, c.H, [&](int row) {
-            for (int x = 0; x < w; x += kLanes) {
-                const Strip strip = strip_at(x, c.W);
-                const long at = long(row) * c.W + 2 * x;
-                Weights weights;
-                weigh(static_cast<const T*>(features) + at, step, seeds, y, strip, c.options, weights);
-                decode_strip(coarse, y, strip, weights, static_cast<T*>(decoded) + at, step);
-            }
+                         scratch.memory + for_seeds + for_features);
+    for_weighed_strips(
+        static_cast<const T*>(features), seeds, Segment{scratch.memory + for_seeds}, c,
+        [&](int y) { coarse.advance(y, [](int) {}); },
+        [&](int y, const Strip& strip, long at, const Weights& weights) {
+            decode_strip(coarse, y, strip, weights, static_cast<T*>(decoded) + at, plane(c.H, c.W));
         });
-    }
     return HC_CPU_DONE;
 }
 
