@@ -16,7 +16,7 @@ from hc_deploy import install
 from hc_deploy.bench.report import MOST_SAMPLES, Clock, read_report
 from hc_deploy.commands.bench_models import expected_hashes, is_checkpoint, name_models
 from hc_deploy.commands.bench_progress import Progress
-from hc_deploy.commands.options import number
+from hc_deploy.commands.options import KernelsChoice, KernelsOption, number
 from hc_deploy.console import claim_outputs, print_line, show
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
 from hc_deploy.shown import quoted, visible
@@ -80,6 +80,7 @@ def run(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one run; default: the runtime's.")] = None,
     provider: Annotated[Provider, typer.Option(help="What runs the ONNX models.")] = Provider.CPU,
+    kernels: KernelsOption = KernelsChoice.AUTO,
     expect_sha256: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]HEX", help="Hash that the file of a model must have; repeatable."),
@@ -111,7 +112,7 @@ def run(
         digest = expected.get(name)
         if is_checkpoint(path):
             return _in_torch(context.obj, name, path, provider, threads, digest)
-        return _deployed(path, provider, threads, digest)
+        return _deployed(path, provider, threads, kernels, digest)
 
     with progress.shown():
         report = benchmark(
@@ -166,12 +167,14 @@ def _require_few_samples(rounds: int, models: int) -> None:
         )
 
 
-def _deployed(path: Path, provider: Provider, threads: int | None, expected: str | None) -> Session:
+def _deployed(
+    path: Path, provider: Provider, threads: int | None, kernels: KernelsChoice, expected: str | None
+) -> Session:
     from hc_deploy.runtime import open_session
 
-    if path.suffix == ".engine":  # --provider and --threads are about the others
+    if path.suffix == ".engine":  # --provider, --threads and --kernels are about the others
         return open_session(path, expect_sha256=expected)
-    return open_session(path, provider=provider.value, threads=threads, expect_sha256=expected)
+    return open_session(path, provider=provider.value, threads=threads, kernels=kernels.value, expect_sha256=expected)
 
 
 def _in_torch(

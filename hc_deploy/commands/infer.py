@@ -12,6 +12,8 @@ from hc_deploy.commands.options import (
     Alpha,
     Connected,
     ExpectSha256,
+    KernelsChoice,
+    KernelsOption,
     LegendOption,
     Model,
     Provider,
@@ -37,6 +39,7 @@ def infer(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME_overlay.png and NAME_labels.png.")],
     provider: Provider = None,
     threads: Threads = None,
+    kernels: KernelsOption = KernelsChoice.AUTO,
     expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
@@ -58,7 +61,9 @@ def infer(
     files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
     claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
-    with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
+    with open_session(
+        model, provider=provider, threads=threads, kernels=kernels.value, expect_sha256=expect_sha256
+    ) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)
         make_folder(output)
         times, start = StageTimes(), time.perf_counter()

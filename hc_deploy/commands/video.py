@@ -14,6 +14,8 @@ from hc_deploy.commands.options import (
     Alpha,
     Connected,
     ExpectSha256,
+    KernelsChoice,
+    KernelsOption,
     LegendOption,
     Model,
     Provider,
@@ -45,6 +47,7 @@ def video(
     ] = None,
     provider: Provider = None,
     threads: Threads = None,
+    kernels: KernelsOption = KernelsChoice.AUTO,
     expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
@@ -71,7 +74,9 @@ def video(
         if labels is not None:
             outputs.append(Output(labels, "--labels", numbered=True))
         claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
-        with open_session(model, provider=provider, threads=threads, expect_sha256=expect_sha256) as session:
+        with open_session(
+            model, provider=provider, threads=threads, kernels=kernels.value, expect_sha256=expect_sha256
+        ) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
             run.go()

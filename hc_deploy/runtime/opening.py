@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.runtime.native_ops import Kernels
 from hc_deploy.runtime.session import Session
 from hc_deploy.shown import quoted
 from hc_deploy.system.digest import checked_sha256
@@ -13,7 +14,12 @@ KINDS = "a model.onnx or model.engine"
 
 
 def open_session(
-    path: Path | str, *, provider: str | None = None, threads: int | None = None, expect_sha256: str | None = None
+    path: Path | str,
+    *,
+    provider: str | None = None,
+    threads: int | None = None,
+    kernels: Kernels = "auto",
+    expect_sha256: str | None = None,
 ) -> Session:
     """Open a model file.
 
@@ -22,13 +28,16 @@ def open_session(
         provider: for a model.onnx, `cpu` (the default), `cuda` or `tensorrt` of ONNX Runtime. What was asked for runs,
             or this fails. An engine has its own runtime.
         threads: threads of one run on a CPU; None leaves it to the runtime (all cores).
+        kernels: what computes our ops in a model.onnx on a CPU: `native` (what `make native` built, or this fails),
+            `bodies` (the standard operators in the file) or `auto` (native where it is built; the session's `kernels`
+            says which). An engine has its own.
         expect_sha256: what the file's hash must be (64 hexadecimal digits), checked before a byte of it is parsed;
             None: not checked.
 
     Raises:
         DeployError: the file is missing, truncated, of another kind, or carries no metadata of ours; an engine that
             is not the one of its sidecar, or was built for another TensorRT or GPU.
-        MissingDependencyError: the provider, the runtime or a GPU that it needs is not there.
+        MissingDependencyError: the provider, the runtime, a GPU that it needs or the native kernels are not there.
     """
     path = Path(path)
     if expect_sha256 is not None:
@@ -40,10 +49,12 @@ def open_session(
     if path.suffix == ".onnx":
         from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads, expect_sha256=expect_sha256)
+        return OnnxRuntimeSession(
+            path, provider=provider or "cpu", threads=threads, kernels=kernels, expect_sha256=expect_sha256
+        )
     if path.suffix == ".engine":
-        if provider is not None or threads is not None:
-            option = "--provider" if provider is not None else "--threads"
+        given = {"--provider": provider, "--threads": threads, "--kernels": None if kernels == "auto" else kernels}
+        if option := next((name for name, value in given.items() if value is not None), None):
             raise UsageError(f"{option} with the engine {path}", expected=f"no {option}: an engine has its own runtime")
         from hc_deploy.runtime.tensorrt import TensorRtSession
 
@@ -55,3 +66,8 @@ def open_session(
         expected=KINDS,
         mend=f"python export.py {quoted(path)} -o {quoted(path.with_suffix(''))}",
     )
+
+
+def open_bodies(path: Path) -> Session:
+    """As `open_session`, a model.onnx on the bodies that it holds: gates vouch for the file, which runs anywhere."""
+    return open_session(path, kernels="bodies" if path.suffix == ".onnx" else "auto")

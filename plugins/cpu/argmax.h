@@ -38,17 +38,20 @@ inline float one(const T* at) {
     return load(lanes)[0];
 }
 
-// One label: the first largest, and a NaN is larger than every number.
+// One label: the first largest, and a NaN is larger than every number. Labels of the logits' own size are read where
+// they lie, as in torch: 0 times the NaN beside them would be one too.
 template <typename T>
 inline int label_between(const T* logits, const Labels& l, const Between& y, const Between& x) {
     const float left = 1.0f - x.weight, upper = 1.0f - y.weight;
+    const bool same = l.h == l.H && l.w == l.W;
     float top = 0.0f;
     int first = 0;
     for (int c = 0; c < l.C; ++c) {
         const T* above = logits + c * plane(l.h, l.w) + long(y.low) * l.w;
         const T* under = logits + c * plane(l.h, l.w) + long(y.high) * l.w;
-        const float value = upper * (left * one(above + x.low) + x.weight * one(above + x.high)) +
-                            y.weight * (left * one(under + x.low) + x.weight * one(under + x.high));
+        const float value = same ? one(above + x.low)
+                                 : upper * (left * one(above + x.low) + x.weight * one(above + x.high)) +
+                                       y.weight * (left * one(under + x.low) + x.weight * one(under + x.high));
         if (c > 0 && !(value > top || (value != value && top == top))) continue;
         top = value;
         first = c;

@@ -172,7 +172,7 @@ inline Floats exponential(Floats x) {
     sum = sum * rest + 5.0000001201e-1f;
     sum = sum * (rest * rest) + rest + 1.0f;
     const Floats result = as_floats(as_words(sum) + (as_words(shifted) << 23));
-    return select(x < -87.3f, Floats{}, select(x != x, x, result));
+    return select(x < -87.33654f, Floats{}, select(x != x, x, result));
 }
 
 // The value, once in a register: the compiler would rather read memory again in every multiply-add that uses it, and
