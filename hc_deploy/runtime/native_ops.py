@@ -7,6 +7,8 @@ function of its name in the file, so the same model.onnx runs with and without.
 from __future__ import annotations
 
 import ctypes
+import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,6 +48,10 @@ def instruction_set(library: Path | None = None) -> str:
     path = library or LIBRARY
     if not path.is_file():
         raise MissingDependencyError(f"{path.name} is not built", expected="the ops' kernels for CPUs", mend=BUILD)
+    if not _is_whole(path):
+        raise MissingDependencyError(
+            f"{path} cannot be loaded: it is cut short", expected="a whole library", mend=BUILD
+        )
     try:
         loaded = ctypes.CDLL(str(path))
         interface, name = loaded.hc_cpu_interface, loaded.hc_cpu_instruction_set
@@ -60,6 +66,19 @@ def instruction_set(library: Path | None = None) -> str:
         )
     name.restype = ctypes.c_char_p
     return str(name().decode())
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an ELF file reaches to the end of its table of sections, the last thing in it: the system's loader dies of
+    one that does not."""
+    with path.open("rb") as file:
+        header, size = file.read(64), os.fstat(file.fileno()).st_size
+    if header[:4] != b"\x7fELF":
+        return True  # the loader says what it is
+    if len(header) < 64:
+        return False
+    start, (entry, count) = struct.unpack_from("<Q", header, 40)[0], struct.unpack_from("<HH", header, 58)
+    return bool(start + entry * count <= size)
 
 
 def register(options: Any, asked: Kernels, provider: str) -> Taken:
