@@ -69,8 +69,7 @@ def instruction_set(library: Path | None = None) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether an ELF file reaches to the end of its table of sections, the last thing in it: the system's loader dies of
-    one that does not."""
+    """Whether an ELF file holds its last part, the table of sections: the system's loader dies of a shorter one."""
     with path.open("rb") as file:
         header, size = file.read(64), os.fstat(file.fileno()).st_size
     if header[:4] != b"\x7fELF":

@@ -1,12 +1,12 @@
 // HCAssign: features [K,H,W] and seeds [K,h,w] -> assignment [9,H,W] (Eq. 4; Eq. 1 when hard).
 //
-// A strip of a fine row keeps its products in registers while the channels go by. With 32 registers these are 18 sums
-// (9 candidates of even and of odd pixels) and two norms, for which a channel costs 20 multiply-adds and 11 loads. With
-// 16 registers even and odd pixels go by one after the other: 9 sums each.
+// A strip keeps its products in registers while the channels go by, for one row of three candidates at a time: 12 sums
+// of the four pixels of each cell and their four norms where there are 32 registers, half of them where there are 16.
+// So a strip's pixels and one row of seeds stay in the first cache, and a channel costs 12 multiply-adds and 7 loads.
 //
-// A row of the fine map comes by segments, taken apart and converted on the way. Channels lie a power of two apart in
-// most networks: read strip by strip, their lines would push each other out of the caches before the next strip comes
-// (256x512, K = 64, one core: 11.4 ms so, HC_SEGMENTED by segments).
+// The two rows of the fine map below a row of cells come by segments, taken apart and converted on the way. Channels
+// lie a power of two apart in most networks: read strip by strip, their lines would push each other out of the caches
+// before the next strip comes (256x512, K = 64, one core: 11.4 ms so, 7.5 ms by segments).
 #pragma once
 #include "cells.h"
 
@@ -14,10 +14,12 @@ namespace hc_cpu {
 namespace HC_SET {
 
 constexpr float kNormFloor = 1e-6f;
+constexpr int kPixels = 2 * kParities;  // of a cell
+// Of these, how many are summed at once.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr bool kManyRegisters = true;
+constexpr int kPixelsTogether = kPixels;
 #else
-constexpr bool kManyRegisters = false;
+constexpr int kPixelsTogether = kPixels / 2;
 #endif
 
 inline Floats inverse_length(Floats square_sum) { return 1.0f / larger_of(square_root(square_sum), all(kNormFloor)); }
@@ -58,54 +60,74 @@ struct Seeds {
     }
 };
 
-// The pixels of up to kSegment cells in one fine row, float32: [K][even, odd][kSegment], zeros outside the map.
+// The pixels of up to kCells cells, float32: [K][four pixels of a cell][kCells], zeros outside the map.
 struct Segment {
     static constexpr int kCells = 128;
-    static constexpr int kStride = 2 * kCells + 16;  // no power of two
+    static constexpr int kStride = kPixels * kCells + 16;  // no power of two
     float* memory;
 
     static size_t floats(int K) { return size_t(K) * kStride; }
-    const float* pixels(int x) const { return memory + x; }
 
+    // Cells [first, last) of row y. The lines of a channel are asked for two channels ahead: it begins where no
+    // prefetcher looks.
     template <typename T>
-    void read(const T* row, long step, int K, int first, int last, int W) {
-        for (int k = 0; k < K; ++k) {
-            float* to = memory + size_t(k) * kStride;
-            const T* from = row + k * step;
-            for (int x = first; x < last; x += kLanes, to += kLanes) {
-                Floats even, odd;
-                load_strip(from + 2 * x, strip_at(x, W), even, odd);
-                store(to, even);
-                store(to + kCells, odd);
+    void read(const T* features, const Cluster& c, int y, int first, int last) {
+        const long step = plane(c.H, c.W);
+        for (int row = 0; row < 2; ++row) {
+            const T* from = features + (2L * y + row) * c.W;
+            for (int k = 0; k < c.K; ++k, from += step) {
+                float* to = memory + size_t(k) * kStride + row * kParities * kCells;
+                for (int x = first; x < last; x += kLanes, to += kLanes) {
+                    Floats even = {}, odd = {};
+                    if (2 * y + row < c.H) {
+                        __builtin_prefetch(from + 2 * step + 2 * x);
+                        __builtin_prefetch(from + 2 * step + 2 * x + kLanes);
+                        load_strip(from + 2 * x, strip_at(x, c.W), even, odd);
+                    }
+                    store(to, even);
+                    store(to + kCells, odd);
+                }
             }
         }
     }
 };
 
 struct Sums {
-    Floats product[kCandidates], square;
+    Floats product[kPixels][kCandidates], square[kPixels];
 };
 
-// Sums over all channels: of the even pixels, the odd ones, or (Parity 2) both at once.
-template <int Parity, typename T>
-inline void sum_channels(const float* pixels, const Seeds<T>& seeds, int y, int x, Sums (&sums)[kParities]) {
-    Sums even = {}, odd = {};
-    const float* row[3];
-    for (int dy = 0; dy < 3; ++dy) row[dy] = seeds.rows.row(y + dy - 1) + x;
+// Sums over all channels of the products with the three candidates of one row, and of squares where that is the middle
+// one; of kPixelsTogether of a cell's pixels, from the one given.
+template <int Row, typename T>
+inline void sum_row(const float* pixels, const Seeds<T>& seeds, int y, int x, int from, Sums& sums) {
+    Floats product[kPixelsTogether][3] = {}, square[kPixelsTogether] = {};
+    const float* seed = seeds.rows.row(y + Row - 1) + x;
+    pixels += from * Segment::kCells;
     for (int k = 0; k < seeds.rows.channels; ++k) {
-        const Floats left = load(pixels), right = load(pixels + Segment::kCells);
-        for (int n = 0; n < kCandidates; ++n) {
-            const Floats seed = Parity == 2 ? pinned(load(row[n / 3] + n % 3 - 1)) : load(row[n / 3] + n % 3 - 1);
-            if (Parity != 1) even.product[n] += left * seed;
-            if (Parity != 0) odd.product[n] += right * seed;
+        Floats pixel[kPixelsTogether];
+        for (int p = 0; p < kPixelsTogether; ++p) pixel[p] = pinned(load(pixels + p * Segment::kCells));
+        for (int n = 0; n < 3; ++n) {
+            const Floats value = pinned(load(seed + n - 1));
+            for (int p = 0; p < kPixelsTogether; ++p) product[p][n] += pixel[p] * value;
         }
-        if (Parity != 1) even.square += left * left;
-        if (Parity != 0) odd.square += right * right;
+        for (int p = 0; p < kPixelsTogether; ++p)
+            if (Row == 1) square[p] += pixel[p] * pixel[p];
         pixels += Segment::kStride;
-        for (int dy = 0; dy < 3; ++dy) row[dy] += seeds.rows.stride;
+        seed += seeds.rows.stride;
     }
-    if (Parity != 1) sums[0] = even;
-    if (Parity != 0) sums[1] = odd;
+    for (int p = 0; p < kPixelsTogether; ++p) {
+        for (int n = 0; n < 3; ++n) sums.product[from + p][3 * Row + n] = product[p][n];
+        if (Row == 1) sums.square[from + p] = square[p];
+    }
+}
+
+template <typename T>
+inline void sum_strip(const float* pixels, const Seeds<T>& seeds, int y, int x, Sums& sums) {
+    for (int from = 0; from < kPixels; from += kPixelsTogether) {
+        sum_row<0>(pixels, seeds, y, x, from, sums);
+        sum_row<1>(pixels, seeds, y, x, from, sums);
+        sum_row<2>(pixels, seeds, y, x, from, sums);
+    }
 }
 
 // Softmax, its largest subtracted first.
@@ -138,22 +160,16 @@ inline Ints outside(int n, int y, int x, int h, int w) {
     return (row < 0 || row >= h) ? all(-1) : (cell < 0) | (cell >= w);
 }
 
-// The weights of the pixels of a strip that begins at cell x, at `pixels` in a segment.
+// From sums to the weights of the pixels in one of the two fine rows.
 template <typename T>
-inline void weigh(const float* pixels, const Seeds<T>& seeds, int y, int x, const hc_cpu_options& options,
+inline void weigh(const Sums& sums, int row, const Seeds<T>& seeds, int y, int x, const hc_cpu_options& options,
                   Weights& weights) {
-    Sums sums[kParities];
-    if (kManyRegisters) {
-        sum_channels<2>(pixels, seeds, y, x, sums);
-    } else {
-        sum_channels<0>(pixels, seeds, y, x, sums);
-        sum_channels<1>(pixels, seeds, y, x, sums);
-    }
     for (int parity = 0; parity < kParities; ++parity) {
         Floats(&logit)[kCandidates] = weights.of[parity];
-        const Floats scale = seeds.cosine ? inverse_length(sums[parity].square) : all(seeds.inverse_tau);
+        const int pixel = row * kParities + parity;
+        const Floats scale = seeds.cosine ? inverse_length(sums.square[pixel]) : all(seeds.inverse_tau);
         for (int n = 0; n < kCandidates; ++n) {
-            logit[n] = sums[parity].product[n] * scale;
+            logit[n] = sums.product[pixel][n] * scale;
             if (seeds.cosine) logit[n] *= load(seeds.scale(y + n / 3 - 1) + x + n % 3 - 1);
             if (options.exclude)
                 logit[n] =
@@ -163,7 +179,7 @@ inline void weigh(const float* pixels, const Seeds<T>& seeds, int y, int x, cons
     }
 }
 
-// Calls WORK(y, strip, place of its first pixel in a channel, weights) for each strip of the rows.
+// Calls WORK(y, strip, place of its first pixel in a channel, weights) for each strip of the fine rows.
 template <typename T, typename Advance, typename Work>
 inline void for_weighed_strips(const T* features, Seeds<T>& seeds, Segment segment, const Cluster& c, Advance advance,
                                Work work) {
@@ -171,17 +187,17 @@ inline void for_weighed_strips(const T* features, Seeds<T>& seeds, Segment segme
     for (int y = c.first; y < c.last; ++y) {
         seeds.advance(y + 1);
         advance(y + 1);
-        for_fine_rows(y, c.H, [&](int row) {
-            for (int x = 0; x < w; x += kLanes) {
-                const int start = x / Segment::kCells * Segment::kCells;
-                if (x == start)
-                    segment.read(features + long(row) * c.W, plane(c.H, c.W), c.K, start,
-                                 least(start + Segment::kCells, w), c.W);
+        for (int x = 0; x < w; x += kLanes) {
+            const int start = x / Segment::kCells * Segment::kCells;
+            if (x == start) segment.read(features, c, y, start, least(start + Segment::kCells, w));
+            Sums sums;
+            sum_strip(segment.memory + x - start, seeds, y, x, sums);
+            for (int row = 0; row < least(2, c.H - 2 * y); ++row) {
                 Weights weights;
-                weigh(segment.pixels(x - start), seeds, y, x, c.options, weights);
-                work(y, strip_at(x, c.W), long(row) * c.W + 2 * x, weights);
+                weigh(sums, row, seeds, y, x, c.options, weights);
+                work(y, strip_at(x, c.W), (2L * y + row) * c.W + 2 * x, weights);
             }
-        });
+        }
     }
 }
 

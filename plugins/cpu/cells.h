@@ -105,11 +105,5 @@ struct Weights {
     Floats of[kParities][kCandidates];
 };
 
-// Calls WORK(y, row of the fine map) for each fine row of the cells' row y.
-template <typename Work>
-inline void for_fine_rows(int y, int H, Work work) {
-    for (int row = 2 * y; row < least(2 * y + 2, H); ++row) work(row);
-}
-
 }  // namespace HC_SET
 }  // namespace hc_cpu

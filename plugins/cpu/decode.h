@@ -35,7 +35,7 @@ int decode(const void* given_coarse, const void* assignment, void* decoded, cons
     CoarseRows<T> coarse(static_cast<const T*>(given_coarse), c.C, coarse_size(c.H), w, c.first, scratch.memory);
     for (int y = c.first; y < c.last; ++y) {
         coarse.advance(y + 1, [](int) {});
-        for_fine_rows(y, c.H, [&](int row) {
+        for (int row = 2 * y; row < least(2 * y + 2, c.H); ++row) {
             for (int x = 0; x < w; x += kLanes) {
                 const Strip strip = strip_at(x, c.W);
                 const long at = long(row) * c.W + 2 * x;
@@ -45,7 +45,7 @@ int decode(const void* given_coarse, const void* assignment, void* decoded, cons
                                weights.of[1][n]);
                 decode_strip(coarse, y, strip, weights, static_cast<T*>(decoded) + at, step);
             }
-        });
+        }
     }
     return HC_CPU_DONE;
 }

@@ -70,7 +70,7 @@ def test_sanitizers_find_a_read_past_the_end(tmp_path):
 
 
 MUTATIONS = {
-    "a row of candidates": ("assign.h", "seeds.rows.row(y + dy - 1) + x", "seeds.rows.row(y + dy) + x"),
+    "a row of candidates": ("assign.h", "seeds.rows.row(y + Row - 1) + x", "seeds.rows.row(y + Row) + x"),
     "a norm": ("assign.h", "inverse_length(sum) * inverse_tau", "inverse_length(sum)"),
     "a border": ("assign.h", "(cell < 0) | (cell >= w)", "(cell < 0)"),
     "a segment": ("assign.h", "const int start = x / Segment::kCells * Segment::kCells;", "const int start = 0;"),
