@@ -21,7 +21,7 @@ from hc_deploy.commands.options import (
     Threads,
 )
 from hc_deploy.commands.progress import progress
-from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
+from hc_deploy.commands.summary import rate_line, share_lines, stage_lines, what_runs
 from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.errors import DeployError
 from hc_deploy.system.outputs import files_of
@@ -114,7 +114,7 @@ def _print_summary(pictures: list[Picture], session: Session, times: StageTimes,
         for line in share_lines(session.spec.classes, [picture.shares for picture in pictures]):
             print_line(line)
         print_line()
-    print_line(rate_line(times, seconds, unit="images", engine=session.provider))
+    print_line(rate_line(times, seconds, unit="images", engine=what_runs(session)))
     print_line()
     for line in stage_lines(times, seconds):
         print_line(line)

@@ -23,7 +23,7 @@ from hc_deploy.commands.options import (
     Threads,
 )
 from hc_deploy.commands.progress import progress
-from hc_deploy.commands.summary import counted, rate_line, stage_lines
+from hc_deploy.commands.summary import counted, rate_line, stage_lines, what_runs
 from hc_deploy.console import claim_outputs, print_line
 from hc_deploy.system.interrupts import deferred, last_words, leave, reason
 from hc_deploy.system.outputs import Output, files_of
@@ -147,7 +147,7 @@ class _Run:
 
     def _print_summary(self, sink: Sink, times: StageTimes, seconds: float, clipped: str) -> None:
         info, played = self.source.info, sink.written / self.source.info.fps
-        print_line(rate_line(times, seconds, unit="frames", engine=self.session.provider))
+        print_line(rate_line(times, seconds, unit="frames", engine=what_runs(self.session)))
         print_line()
         for line in stage_lines(times, seconds):
             print_line(line)

@@ -90,7 +90,7 @@ class OnnxRuntimeSession(SessionBase):
         self._session: Any = _open(ort, path, provider, options, data)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
-        self.runtime = Runtime("onnxruntime", ort.__version__)
+        self.runtime = Runtime("onnxruntime", ort.__version__, kernels=str(self.kernels))
         self._values: Any = ort.OrtValue
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._copies = self._device != "cpu"

@@ -2,8 +2,8 @@
 // which is never written.
 //
 // The labels are made in strips of kStrip columns, so that two rows of all classes lie in the first cache. A coarse row
-// is enlarged to the strip's columns once; then a label's row costs two loads, one multiply-add, one comparison and two
-// selections a class, with the largest so far and its class in registers.
+// is enlarged to the strip's columns once; then a label's row costs two loads, a product, a multiply-add, a comparison
+// and two selections a class, with the largest so far and its class in registers.
 //
 // An interpolation by differences makes infinity minus infinity where the two sums of products of torch do not. So
 // strips with anything but finite numbers, which are rare, are made label by label.
@@ -61,55 +61,56 @@ inline int label_between(const T* logits, const Labels& l, const Between& y, con
 
 // The columns of a strip and their sources; past the map the last column again.
 struct Columns {
-    int start, count;  // labels
-    int left, right;   // sources, ends included
-    int low[kStrip];   // from `left`
+    int start, count;   // labels
+    int left, right;    // sources, ends included
+    int low[kStrip];    // from `left`
+    int place[kStrip];  // from the low of a vector's first
     float weight[kStrip];
     bool close;  // the sources of each vector lie within a vector
 
     Columns(int start, const Labels& l, float scale) : start(start), count(least(kStrip, l.W - start)), close(true) {
         for (int i = 0; i < kStrip; ++i) {
-            const Between place(least(start + i, l.W - 1), scale, l.w);
-            if (i == 0) left = place.low;
-            right = place.high;
-            low[i] = place.low - left;
-            weight[i] = place.weight;
-            close = close && low[i] - low[i / kLanes * kLanes] < kLanes;
+            const Between between(least(start + i, l.W - 1), scale, l.w);
+            if (i == 0) left = between.low;
+            right = between.high;
+            low[i] = between.low - left;
+            weight[i] = between.weight;
+            place[i] = low[i] - low[i / kLanes * kLanes];
+            close = close && place[i] < kLanes;
         }
     }
 
-    // A row of sources at the strip's columns. What lies right of the last source equals it.
-    void enlarge(const float* source, float* to) const {
-        for (int i = 0; i < kStrip; i += kLanes) {
-            Floats a, b;
-            if (close) {
-                Ints place;
-                memcpy(&place, low + i, sizeof place);
-                place -= low[i];
-                a = permuted(load(source + low[i]), place);
-                b = permuted(load(source + low[i] + 1), place);
-            } else {
-                for (int j = 0; j < kLanes; ++j) {
-                    a[j] = source[low[i + j]];
-                    b[j] = source[low[i + j] + 1];
-                }
+    // The vector of columns that begins at i, of a row of sources. What lies right of the last source equals it.
+    Floats enlarged(const float* source, int i) const {
+        Floats a, b;
+        if (close) {
+            Ints places;
+            memcpy(&places, place + i, sizeof places);
+            a = permuted(load(source + low[i]), places);
+            b = permuted(load(source + low[i] + 1), places);
+        } else {
+            for (int j = 0; j < kLanes; ++j) {
+                a[j] = source[low[i + j]];
+                b[j] = source[low[i + j] + 1];
             }
-            store(to + i, a + load(weight + i) * (b - a));
         }
+        return a + load(weight + i) * (b - a);
     }
 };
 
-// Two rows of sources enlarged to a strip: the upper one and what the lower one has more, [C][kStrip] each.
+// Two rows of sources enlarged to a strip, [C][kStrip] each. (Their difference in a third buffer saves a product a
+// class, but with it they did not fit into 32 KB: 256x512 to twice that, 19 classes, one core: 3.3 ms so, HC_TWO
+// without.)
 template <typename T>
 struct StripRows {
     const T* logits;
     const Labels& l;
     const Columns& columns;
-    float *upper, *lower, *more, *source;
+    float *upper, *lower, *source;
     int upper_row, lower_row;
-    bool finite;
+    bool upper_finite, lower_finite;
 
-    static size_t floats(const Labels& l) { return size_t(3) * l.C * kStrip + l.w + 3 * kLanes; }
+    static size_t floats(const Labels& l) { return size_t(2) * l.C * kStrip + l.w + 3 * kLanes; }
 
     StripRows(const T* logits, const Labels& l, const Columns& columns, float* memory)
         : logits(logits),
@@ -117,61 +118,61 @@ struct StripRows {
           columns(columns),
           upper(memory),
           lower(upper + size_t(l.C) * kStrip),
-          more(lower + size_t(l.C) * kStrip),
-          source(more + size_t(l.C) * kStrip),
+          source(lower + size_t(l.C) * kStrip),
           upper_row(-1),
           lower_row(-1),
-          finite(true) {}
+          upper_finite(false),
+          lower_finite(false) {}
+
+    bool finite() const { return upper_finite && lower_finite; }
 
     void move_to(const Between& y) {
         if (y.low == upper_row && y.high == lower_row) return;
-        if (y.low == lower_row) {
-            float* old = upper;
-            upper = lower;
-            lower = old;
-        } else {
-            enlarge(y.low, upper);
-        }
+        if (y.low != lower_row) enlarge(y.low);
+        float* old = upper;
+        upper = lower;
+        lower = old;
         upper_row = y.low;
-        enlarge(lower_row = y.high, lower);
-        subtract();
+        upper_finite = lower_finite;
+        enlarge(y.high);
     }
 
-    void enlarge(int row, float* to) {
-        const int count = columns.right - columns.left + 1;
-        for (int c = 0; c < l.C; ++c) {
-            const T* from = logits + c * plane(l.h, l.w) + long(row) * l.w + columns.left;
-            int i = 0;
-            for (; i + kLanes <= count; i += kLanes) store(source + i, load(from + i));
-            for (; i < count; ++i) source[i] = one(from + i);
-            for (; i < count + kLanes + 1; ++i) source[i] = source[count - 1];
-            columns.enlarge(source, to + size_t(c) * kStrip);
-        }
-    }
-
-    // 0 times a finite number is 0, times anything else NaN.
-    void subtract() {
+    // A row into `lower`. 0 times a finite number is 0, times anything else NaN.
+    void enlarge(int row) {
         Floats zero = {};
-        for (size_t i = 0; i < size_t(l.C) * kStrip; i += kLanes) {
-            const Floats a = load(upper + i), d = load(lower + i) - a;
-            store(more + i, d);
-            zero += 0.0f * a + 0.0f * d;
+        for (int c = 0; c < l.C; ++c) {
+            read(logits + c * plane(l.h, l.w) + long(row) * l.w);
+            for (int i = 0; i < columns.count; i += kLanes) {
+                const Floats value = columns.enlarged(source, i);
+                store(lower + size_t(c) * kStrip + i, value);
+                zero += 0.0f * value;
+            }
         }
-        finite = true;
-        for (int i = 0; i < kLanes; ++i) finite = finite && zero[i] == 0.0f;
+        lower_row = row;
+        lower_finite = true;
+        for (int i = 0; i < kLanes; ++i) lower_finite = lower_finite && zero[i] == 0.0f;
+    }
+
+    // The sources of the strip in one row. Vectors reach past the last source where the row goes on.
+    void read(const T* row) {
+        int i = columns.left;
+        for (; i <= columns.right && i + kLanes <= l.w; i += kLanes) store(source + i - columns.left, load(row + i));
+        for (; i <= columns.right; ++i) source[i - columns.left] = one(row + i);
+        if (columns.right == l.w - 1) source[l.w - columns.left] = source[l.w - 1 - columns.left];
     }
 };
 
 // The labels of one block of a row.
-inline void label_block(const float* upper, const float* more, int C, float weight, int* labels) {
+inline void label_block(const float* upper, const float* lower, int C, float weight, int* labels) {
+    const float rest = 1.0f - weight;
     Floats top[kTogether];
     Ints first[kTogether] = {};
-    for (int v = 0; v < kTogether; ++v) top[v] = load(upper + v * kLanes) + weight * load(more + v * kLanes);
+    for (int v = 0; v < kTogether; ++v) top[v] = rest * load(upper + v * kLanes) + weight * load(lower + v * kLanes);
     for (int c = 1; c < C; ++c) {
         upper += kStrip;
-        more += kStrip;
+        lower += kStrip;
         for (int v = 0; v < kTogether; ++v) {
-            const Floats value = load(upper + v * kLanes) + weight * load(more + v * kLanes);
+            const Floats value = rest * load(upper + v * kLanes) + weight * load(lower + v * kLanes);
             const Ints better = value > top[v];
             first[v] = select(better, all(c), first[v]);
             top[v] = select(better, value, top[v]);
@@ -183,7 +184,7 @@ inline void label_block(const float* upper, const float* more, int C, float weig
 template <typename T>
 inline void label_row(const StripRows<T>& rows, const Between& y, float scale_x, int* labels) {
     const Columns& columns = rows.columns;
-    if (!rows.finite) {
+    if (!rows.finite()) {
         for (int i = 0; i < columns.count; ++i)
             labels[i] = label_between(rows.logits, rows.l, y, Between(columns.start + i, scale_x, rows.l.w));
         return;
@@ -191,7 +192,7 @@ inline void label_row(const StripRows<T>& rows, const Between& y, float scale_x,
     for (int i = 0; i < columns.count; i += kBlock) {
         int block[kBlock];
         const bool whole = i + kBlock <= columns.count;
-        label_block(rows.upper + i, rows.more + i, rows.l.C, y.weight, whole ? labels + i : block);
+        label_block(rows.upper + i, rows.lower + i, rows.l.C, y.weight, whole ? labels + i : block);
         if (!whole) memcpy(labels + i, block, (columns.count - i) * sizeof(int));
     }
 }

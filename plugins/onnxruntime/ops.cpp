@@ -99,18 +99,19 @@ struct Call {
     }
 };
 
-// The rows of all images in parts that the session's threads take one by one. A part has at least kLeastWork, some
-// 50 us: handing it over costs a few, and its first row of cells reads three rows of the coarse map where the next ones
-// read one.
+// The rows of all images in parts that the session's threads take one by one. Handing a part over costs a few
+// microseconds. A part of cells takes some 200: its first row reads three rows of the coarse maps where the next ones
+// read one, so a part of one row spends as much on them as on the features (256x512, K = 64). A part of labels takes
+// some 100.
 struct Parts {
-    static constexpr double kLeastWork = 1e6;
     const Call& call;
     int rows, rows_a_part, parts_an_image;
     int error = HC_CPU_DONE;
 
     explicit Parts(const Call& call) : call(call), rows(call.rows()) {
-        const double wanted = kLeastWork / call.row_work();
-        rows_a_part = wanted >= rows ? rows : std::max(1, int(wanted + 0.5));
+        const double least = call.kind == Kind::kArgmax ? 1e6 : 4e6;
+        const int wanted = std::max(1, int(std::min(double(rows), rows * call.row_work() / least)));
+        rows_a_part = (rows + wanted - 1) / wanted;
         parts_an_image = (rows + rows_a_part - 1) / rows_a_part;
     }
 

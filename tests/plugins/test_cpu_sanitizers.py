@@ -77,9 +77,9 @@ MUTATIONS = {
     "a row kept": ("cells.h", "((y + 3) % 3)", "((y + 3) % 2)"),
     "zeros outside": ("cells.h", "for (int i = width; i < x + kLanes; ++i) to[i] = 0.0f;", ""),
     "the odd columns": ("decode.h", "odd += weights.of[1][n] * value;", "odd += weights.of[0][n] * value;"),
-    "the last source": ("argmax.h", "source[i] = source[count - 1];", "source[i] = 0.0f;"),
+    "the last source": ("argmax.h", "= source[l.w - 1 - columns.left];", "= 0.0f;"),
     "a half pixel": ("argmax.h", "(position + 0.5f) * scale - 0.5f", "position * scale"),
-    "rows that swap": ("argmax.h", "upper = lower;", ""),
+    "rows that swap": ("argmax.h", "upper_row = y.low;", "upper_row = y.high;"),
     "an exponential": ("vector.h", "1.6666665459e-1f", "1.6666e-1f"),
 }  # fmt: skip
 
