@@ -59,14 +59,14 @@ def build(
 ) -> Path:
     """Compile the library and return its path in `output_dir`.
 
-        Args:
-            output_dir: made if absent. The library takes its place there when it is whole.
-            folder: plugins/, or a copy of its folders cpu and onnxruntime.
-            compiler: g++, clang++ or a path;
-    the first that is found if not given.sanitize : with AddressSanitizer and UndefinedBehaviorSanitizer; the loading process must preload libasan.
+    Args:
+        output_dir: made if absent. The library takes its place there when it is whole.
+        folder: plugins/, or a copy of its folders cpu and onnxruntime.
+        compiler: g++, clang++ or a path; the first that is found if not given.
+        sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer; the loading process must preload libasan.
 
-        Raises:
-            BuildError: there is no compiler, or the source does not compile.
+    Raises:
+        BuildError: there is no compiler, or the source does not compile.
     """
     compiler = compiler or found_compiler()
     if compiler is None or shutil.which(compiler) is None:
