@@ -10,9 +10,9 @@ LOCKS := lock/build.txt lock/dev.txt
 PLUGIN_LOCKS := tests/plugins/tensorrt-10.txt tests/plugins/tensorrt-11.txt
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup lock demo test lint docs plugin clean
+.PHONY: setup lock demo test lint docs native plugin clean
 
-setup: $(INSTALLED)
+setup: $(INSTALLED) native
 
 # Every package by version and hash from lock/, but torch: by the version in constraints.txt, from whichever build the
 # registry has. The last step fetches nothing: it fails where the lock lacks what pyproject.toml asks for.
@@ -75,6 +75,11 @@ CMAKE = $(or $(wildcard $(BIN)/cmake),$(shell command -v cmake),$(error cmake wa
 plugin:
 	@$(CMAKE) -S plugins -B build/plugins -DHC_ARCHS="$(ARCHS)" -DTENSORRT_INCLUDE_DIR="$(TENSORRT_INCLUDE_DIR)"
 	@env -u MAKEFLAGS -u MAKELEVEL $(CMAKE) --build build/plugins
+
+# The kernels for CPUs and ONNX Runtime's ops around them -> hc_deploy/lib, in seconds, with g++ or clang++ alone. Where there
+# is no compiler it says so, and the ops run from their bodies. CXX_NAME=clang++ names another one.
+native:
+	@python3 plugins/cpu/build.py --if-there-is-a-compiler $(if $(CXX_NAME),--compiler $(CXX_NAME))
 
 clean:
 	rm -rf $(DEMO) build dist site hc_deploy/lib .mypy_cache .ruff_cache .data

@@ -14,6 +14,7 @@ class Runtime:
         name: the library: `onnxruntime`, `tensorrt`, `tensorrt_rtx`, `tensorrt_lean` or `torch`. version: its own.
         precision: what an engine was asked to be (`fp16`), None for a model that runs in the types of its file.
         found: convolutions and plugins of an engine by the type that they give; empty where nobody counted them.
+        kernels: what computed our ops where that is a choice: `native (avx512)`, `bodies (as asked)`; else None.
         found_in: where they were counted: `engine` (as built) or `network` (before it was built), None where not.
     """
 
@@ -22,6 +23,7 @@ class Runtime:
     precision: str | None = None
     found: dict[str, int] = field(default_factory=dict)
     found_in: str | None = None
+    kernels: str | None = None
 
     def precision_in_words(self) -> str:
         """'fp16; engine: fp16 92%, fp32 8%'."""

@@ -13,8 +13,9 @@ TENSORRT_HEADERS = (
     "TensorRT's headers are missing, so the plugin was not compiled: git clone --depth 1 "
     "https://github.com/NVIDIA/TensorRT, then TENSORRT_INCLUDE_DIR=TensorRT/include make test"
 )
+COMPILER = "no C++ compiler is here, so the kernels for CPUs were not compiled: apt-get install g++, then make test"
 GPU = "no NVIDIA GPU is here, so nothing ran on one: make test on a machine that has one"
-REASONS = (NVCC, TENSORRT_HEADERS, GPU)
+REASONS = (NVCC, TENSORRT_HEADERS, COMPILER, GPU)
 
 
 def found_nvcc():

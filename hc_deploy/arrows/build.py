@@ -62,16 +62,16 @@ def build_engine(
     from hc_deploy.engine.sidecar import read_sidecar
     from hc_deploy.graph.model_file import read_model
     from hc_deploy.parity.gates import gate_engine, gate_precision
-    from hc_deploy.runtime import open_session
     from hc_deploy.runtime.engine_check import why_not_here
+    from hc_deploy.runtime.opening import open_bodies
 
     model = read_model(onnx)
-    precision_parity = gate_precision(model, spec, onnx, options, open_session)
+    precision_parity = gate_precision(model, spec, onnx, options, open_bodies)
     said: list[str] = []
 
     def verify(built: Path) -> None:
         reason = why_not_here(read_sidecar(built))
-        said.append(f"not run ({reason})" if reason else gate_engine(model, onnx, built, options, open_session))
+        said.append(f"not run ({reason})" if reason else gate_engine(model, onnx, built, options, open_bodies))
 
     sidecar = run_builder(
         onnx, engine, spec, options,

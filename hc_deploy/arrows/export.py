@@ -93,12 +93,12 @@ def _verify(network: nn.Module, model: ExportedModel, path: Path, size: tuple[in
     from hc_deploy.parity.exposed import OnnxUnderTest
     from hc_deploy.parity.fidelity import measure_fidelity, require_fidelity
     from hc_deploy.parity.images import parity_images
-    from hc_deploy.runtime import open_session
+    from hc_deploy.runtime.opening import open_bodies
 
     spec = model.spec
     reference = Untouched(network, spec)
     other = None if any_size else (2 * size[0], size[1])  # a multiple of whatever the network needs
-    with OnnxUnderTest(model.proto, spec, path, open_session) as candidate:
+    with OnnxUnderTest(model.proto, spec, path, open_bodies) as candidate:
         try:
             fidelity = measure_fidelity(reference, candidate, parity_images(spec, size=size, other=other))
         except DeployError as error:

@@ -31,7 +31,7 @@ def find_differences(old: Report, new: Report, common: Sequence[str]) -> Iterato
         for what in ("arch", "level", "options", "input", "provider", "threads"):
             yield from _differing(f"{name}: {what}", getattr(before, what), getattr(after, what))
         if before.runtime is not None and after.runtime is not None:  # older reports do not say
-            for what in ("name", "version", "precision"):
+            for what in ("name", "version", "precision", "kernels"):
                 pair = [getattr(runtime, what) for runtime in (before.runtime, after.runtime)]
                 yield from _differing(f"{name}: runtime {what}" if what != "name" else f"{name}: runtime", *pair)
         yield from _differing(f"{name}: outputs", ", ".join(before.outputs), ", ".join(after.outputs))

@@ -23,8 +23,8 @@ from hc_deploy.system.digest import file_sha256
 from hc_deploy.system.files import require_file, write_bytes
 from hc_deploy.system.strict_json import Mismatch, decode, parse, read_json, render
 
-REPORT_SCHEMA = 2
-"""1: models had no `runtime`; such reports are read, with None in its place."""
+REPORT_SCHEMA = 3
+"""1: models had no `runtime`. 2: runtimes had no `kernels`. Such reports are read, with None in their place."""
 MOST_BYTES = 48 << 20
 MOST_ENTRIES = 2_000_000
 """Of a report that is read: its samples and the little beside them."""
@@ -206,10 +206,17 @@ def _check_schema(fields: Any) -> None:
 def _migrated(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of an older schema as those of this one; what is wrong with them is left to the decoder."""
     models = fields.get("models")
-    if fields["schema"] != 1 or not isinstance(models, list):
+    if fields["schema"] == REPORT_SCHEMA or not isinstance(models, list):
         return fields
-    models = [{"runtime": None, **model} if isinstance(model, dict) else model for model in models]
+    if fields["schema"] == 1:
+        models = [{"runtime": None, **model} if isinstance(model, dict) else model for model in models]
+    models = [_with_kernels(model) for model in models]
     return {**fields, "schema": REPORT_SCHEMA, "models": models}
+
+
+def _with_kernels(model: Any) -> Any:
+    runtime = model.get("runtime") if isinstance(model, dict) else None
+    return {**model, "runtime": {"kernels": None, **runtime}} if isinstance(runtime, dict) else model
 
 
 def _check(report: Report) -> None:

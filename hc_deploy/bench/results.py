@@ -37,14 +37,15 @@ class ModelResult:
 def what_ran(model: ModelReport) -> tuple[str, str, str]:
     """Runtime, precision and input of one model: ('tensorrt 10.9.0', 'fp16; engine: fp16 92%, fp32 8%', '1x512x1024').
 
-    The runtime's provider stands behind it where its name does not say it.
+    The runtime's provider stands behind it where its name does not say it, and what computed our ops.
     """
     runtime, size = model.runtime, f"{model.batch}x{model.size[0]}x{model.size[1]}"
     if runtime is None:
         return f"{model.provider} (version not recorded)", "not recorded", size
     own = model.provider in (runtime.name, runtime.name.replace("_", "-"))
     library = f"{runtime.name} {runtime.version}"
-    return library if own else f"{library}, {model.provider}", runtime.precision_in_words(), size
+    parts = [library, *([] if own else [model.provider]), *([runtime.kernels] if runtime.kernels else [])]
+    return ", ".join(parts), runtime.precision_in_words(), size
 
 
 def results(report: Report) -> tuple[ModelResult, ...]:

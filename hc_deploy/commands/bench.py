@@ -24,7 +24,7 @@ from hc_deploy.commands.bench_models import (
 from hc_deploy.commands.bench_progress import Progress
 from hc_deploy.commands.bench_repeat import MOST_RUNS, run_again, show_runs
 from hc_deploy.commands.bench_reports import SeveralValues, numbered, require_outputs, sides_of
-from hc_deploy.commands.options import number
+from hc_deploy.commands.options import KernelsChoice, KernelsOption, number
 from hc_deploy.console import print_line, show
 from hc_deploy.errors import MissingDependencyError, UsageError
 from hc_deploy.shown import quoted, visible
@@ -94,6 +94,7 @@ def run(
         str | None,
         typer.Option(help=f"Each model.onnx also in these, comma-separated: {', '.join(RUNNERS)} (as NAME-RUNNER)."),
     ] = None,
+    kernels: KernelsOption = KernelsChoice.AUTO,
     expect_sha256: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]HEX", help="Hash that the file of a model must have; repeatable."),
@@ -134,7 +135,7 @@ def run(
         digest = expected.get(name)
         if is_checkpoint(path):
             return _in_torch(context.obj, name, path, provider, threads, digest)
-        return _deployed(path, provider, threads, digest)
+        return _deployed(path, provider, threads, kernels, digest)
 
     with progress.shown():
         report = benchmark(
@@ -201,12 +202,14 @@ def _require_few_samples(rounds: int, models: int) -> None:
         )
 
 
-def _deployed(path: Path, provider: Provider, threads: int | None, expected: str | None) -> Session:
+def _deployed(
+    path: Path, provider: Provider, threads: int | None, kernels: KernelsChoice, expected: str | None
+) -> Session:
     from hc_deploy.runtime import open_session
 
-    if path.suffix == ".engine":  # --provider and --threads are about the others
+    if path.suffix == ".engine":  # --provider, --threads and --kernels are about the others
         return open_session(path, expect_sha256=expected)
-    return open_session(path, provider=provider.value, threads=threads, expect_sha256=expected)
+    return open_session(path, provider=provider.value, threads=threads, kernels=kernels.value, expect_sha256=expected)
 
 
 def _in_torch(

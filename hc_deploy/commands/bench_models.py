@@ -12,8 +12,9 @@ from hc_deploy.shown import quoted, visible
 from hc_deploy.spec import DEPLOYED, ModelSpec
 from hc_deploy.system.digest import checked_sha256
 
-RUNNERS: dict[str, dict[str, str]] = {
+RUNNERS: dict[str, dict[str, Any]] = {
     "onnxruntime": {"provider": "cpu"},
+    "onnxruntime-bodies": {"provider": "cpu", "kernels": "bodies"},
     "openvino": {"provider": "openvino"},
     "openvino-bf16": {"provider": "openvino", "precision": "bf16"},
 }
@@ -39,7 +40,7 @@ class Also:
     """A model once more, in another runtime; `how`: as in `RUNNERS`."""
 
     path: Path
-    how: dict[str, str]
+    how: dict[str, Any]
 
 
 def with_runners(named: Mapping[str, Path], against: str | None) -> dict[str, Also]:

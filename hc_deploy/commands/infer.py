@@ -13,6 +13,8 @@ from hc_deploy.commands.options import (
     Alpha,
     Connected,
     ExpectSha256,
+    KernelsChoice,
+    KernelsOption,
     LegendOption,
     Model,
     Provider,
@@ -21,7 +23,7 @@ from hc_deploy.commands.options import (
     Threads,
 )
 from hc_deploy.commands.progress import progress
-from hc_deploy.commands.summary import rate_line, share_lines, stage_lines
+from hc_deploy.commands.summary import rate_line, share_lines, stage_lines, what_runs
 from hc_deploy.console import claim_outputs, print_line, print_note
 from hc_deploy.errors import DeployError
 from hc_deploy.system.outputs import files_of
@@ -40,6 +42,7 @@ def infer(
     provider: Provider = None,
     precision: RunPrecision = None,
     threads: Threads = None,
+    kernels: KernelsOption = KernelsChoice.AUTO,
     expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
@@ -62,7 +65,12 @@ def infer(
     claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
     with open_session(
-        model, provider=provider, precision=precision, threads=threads, expect_sha256=expect_sha256
+        model,
+        provider=provider,
+        precision=precision,
+        threads=threads,
+        kernels=kernels.value,
+        expect_sha256=expect_sha256,
     ) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)
         created = not output.exists()
@@ -118,7 +126,7 @@ def _print_summary(pictures: list[Picture], session: Session, times: StageTimes,
         for line in share_lines(session.spec.classes, [picture.shares for picture in pictures]):
             print_line(line)
         print_line()
-    print_line(rate_line(times, seconds, unit="images", engine=session.provider))
+    print_line(rate_line(times, seconds, unit="images", engine=what_runs(session)))
     print_line()
     for line in stage_lines(times, seconds):
         print_line(line)

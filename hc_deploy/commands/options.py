@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -21,6 +22,14 @@ def number(value: float | None) -> float | None:
     return value
 
 
+class KernelsChoice(StrEnum):
+    """`Kernels` of hc_deploy.runtime.native_ops, whose import would be slow here."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    BODIES = "bodies"
+
+
 Model = Annotated[
     Path, typer.Argument(help="model.onnx or model.engine made by export.py, or the folder that holds a model.onnx.")
 ]
@@ -32,6 +41,12 @@ RunPrecision = Annotated[
     str | None, typer.Option("--precision", help="With --provider openvino: fp32 (the default) or bf16.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of the model; all cores unless told.")]
+KernelsOption = Annotated[
+    KernelsChoice,
+    typer.Option(
+        help="What computes our ops on a CPU: native (make native), bodies (in the file), auto: native if built."
+    ),
+]
 ExpectSha256 = Annotated[
     str | None,
     typer.Option(metavar="HEX", help="Open the model only if its file has this hash (hc-deploy inspect shows it)."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hc_deploy.shown import quoted
 
 if TYPE_CHECKING:
-    from hc_deploy.runtime.session import Array
+    from hc_deploy.runtime.session import Array, Session
     from hc_deploy.video.timing import StageTimes
 
 
@@ -31,6 +31,11 @@ def rate_line(times: StageTimes, seconds: float, *, unit: str, engine: str) -> s
     digits = 1 if seconds >= 10 else 2
     line = f"{counted(count, unit)} in {seconds:.{digits}f} s: {count / seconds:.1f} {unit}/s"
     return f"{line}; the model alone ({engine}) would reach {1 / median:.1f}" if median > 0 else line
+
+
+def what_runs(session: Session) -> str:
+    """'cpu', or with what computes our ops 'cpu, native (avx512)'."""
+    return session.provider if session.kernels is None else f"{session.provider}, {session.kernels}"
 
 
 def share_lines(classes: tuple[str, ...], shares: list[Array]) -> list[str]:

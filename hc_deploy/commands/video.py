@@ -14,6 +14,8 @@ from hc_deploy.commands.options import (
     Alpha,
     Connected,
     ExpectSha256,
+    KernelsChoice,
+    KernelsOption,
     LegendOption,
     Model,
     Provider,
@@ -22,7 +24,7 @@ from hc_deploy.commands.options import (
     Threads,
 )
 from hc_deploy.commands.progress import progress
-from hc_deploy.commands.summary import counted, rate_line, stage_lines
+from hc_deploy.commands.summary import counted, rate_line, stage_lines, what_runs
 from hc_deploy.console import claim_outputs, print_line
 from hc_deploy.system.interrupts import deferred, last_words, leave, reason
 from hc_deploy.system.outputs import Output, files_of
@@ -47,6 +49,7 @@ def video(
     provider: Provider = None,
     precision: RunPrecision = None,
     threads: Threads = None,
+    kernels: KernelsOption = KernelsChoice.AUTO,
     expect_sha256: ExpectSha256 = None,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
@@ -74,7 +77,12 @@ def video(
             outputs.append(Output(labels, "--labels", numbered=True))
         claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
         with open_session(
-            model, provider=provider, precision=precision, threads=threads, expect_sha256=expect_sha256
+            model,
+            provider=provider,
+            precision=precision,
+            threads=threads,
+            kernels=kernels.value,
+            expect_sha256=expect_sha256,
         ) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
@@ -146,7 +154,7 @@ class _Run:
 
     def _print_summary(self, sink: Sink, times: StageTimes, seconds: float, clipped: str) -> None:
         info, played = self.source.info, sink.written / self.source.info.fps
-        print_line(rate_line(times, seconds, unit="frames", engine=self.session.provider))
+        print_line(rate_line(times, seconds, unit="frames", engine=what_runs(self.session)))
         print_line()
         for line in stage_lines(times, seconds):
             print_line(line)

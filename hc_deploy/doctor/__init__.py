@@ -21,6 +21,7 @@ def examine() -> list[Finding]:
         package("numpy", "numpy", "everything", install.NUMPY, required=True),
         package("opencv-python", "cv2", "frames and videos", install.OPENCV, required=True),
         *runtimes.onnxruntime(),
+        runtimes.native_ops(),
         runtimes.openvino(),
         *runtimes.codecs(),
         *(

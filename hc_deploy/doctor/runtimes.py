@@ -17,6 +17,7 @@ from hc_deploy.bench.environment import read_environment
 from hc_deploy.doctor import probe
 from hc_deploy.doctor.findings import Finding, Status, attempt, package
 from hc_deploy.errors import DeployError, first_line
+from hc_deploy.runtime.native_ops import BUILD, LIBRARY, Kernels, instruction_set, register
 from hc_deploy.runtime.onnxruntime import INSTALL, PROVIDERS, import_onnxruntime, preload
 from hc_deploy.system.temporary import temporary_folder
 
@@ -56,9 +57,26 @@ def onnxruntime() -> list[Finding]:
     return found
 
 
-def _run_ops(ort: Any, provider: str) -> None:
+def native_ops() -> Finding:
+    """The library that computes our ops in ONNX Runtime on this CPU; it runs the same model as the providers."""
+    name, needed_for = "  native ops (CPU)", "our ops at full speed on a CPU"
+    if not LIBRARY.is_file():
+        detail = "not built: the bodies in model.onnx run instead"
+        return Finding(name, Status.MISSING, detail, needed_for, False, BUILD)
+    try:
+        ort, detail = import_onnxruntime(), instruction_set()
+        problem = attempt(partial(_run_ops, ort, PROVIDERS["cpu"], kernels="native"))
+    except DeployError as error:
+        problem = error.received
+    if problem:
+        return Finding(name, Status.BROKEN, problem, needed_for, False, BUILD)
+    return Finding(name, Status.WORKS, f"{detail}, ran a model of our ops", needed_for)
+
+
+def _run_ops(ort: Any, provider: str, *, kernels: Kernels = "bodies") -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    register(options, kernels, "cpu")
     session = ort.InferenceSession(probe.model(), options, providers=[provider], enable_fallback=0)
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"onnxruntime fell back to {session.get_providers()[0]}")

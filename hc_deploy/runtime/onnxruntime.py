@@ -20,6 +20,7 @@ from hc_deploy.errors import DeployError, MissingDependencyError, UsageError, fi
 from hc_deploy.graph.external_data import external_files, largest_beside, require_external_data
 from hc_deploy.ran import Runtime
 from hc_deploy.runtime.graph_check import Tensor, check_graph
+from hc_deploy.runtime.native_ops import Kernels, register
 from hc_deploy.runtime.session import Array, Outputs, SessionBase, session_name
 from hc_deploy.spec import METADATA_KEY, ModelSpec
 from hc_deploy.system.digest import require_sha256
@@ -66,7 +67,13 @@ class OnnxRuntimeSession(SessionBase):
     """One `model.onnx` on one execution provider; see `open_session` for arguments and errors."""
 
     def __init__(
-        self, path: Path, *, provider: str = "cpu", threads: int | None = None, expect_sha256: str | None = None
+        self,
+        path: Path,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        kernels: Kernels = "auto",
+        expect_sha256: str | None = None,
     ) -> None:
         require_file(path, what="a model.onnx made by export.py")
         if provider not in PROVIDERS:
@@ -78,10 +85,12 @@ class OnnxRuntimeSession(SessionBase):
         data = None if expect_sha256 is None else expected_bytes(path, expect_sha256)
         if data is None:
             require_external_data(path)
-        self._session: Any = _open(ort, path, provider, threads, data)
+        options = _options(ort, threads)
+        self.kernels = register(options, kernels, provider)
+        self._session: Any = _open(ort, path, provider, options, data)
         self.spec = _spec(self._session, path)
         self.name, self.provider = session_name(path), provider
-        self.runtime = Runtime("onnxruntime", ort.__version__)
+        self.runtime = Runtime("onnxruntime", ort.__version__, kernels=str(self.kernels))
         self._values: Any = ort.OrtValue
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._copies = self._device != "cpu"
@@ -133,7 +142,16 @@ def expected_bytes(path: Path, expected: str) -> bytes:
     return data
 
 
-def _open(ort: Any, path: Path, provider: str, threads: int | None, data: bytes | None = None) -> Any:
+def _options(ort: Any, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = SILENT
+    options.add_session_config_entry(RECORD_NODES, "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _open(ort: Any, path: Path, provider: str, options: Any, data: bytes | None = None) -> Any:
     """A session of ONNX Runtime on the file, or on its bytes where they have been read."""
     wanted = PROVIDERS[provider]
     if wanted not in ort.get_available_providers():
@@ -142,11 +160,6 @@ def _open(ort: Any, path: Path, provider: str, threads: int | None, data: bytes 
             expected=f"one of {', '.join(ort.get_available_providers())}",
             mend=INSTALL[provider],
         )
-    options = ort.SessionOptions()
-    options.log_severity_level = SILENT
-    options.add_session_config_entry(RECORD_NODES, "1")
-    if threads is not None:
-        options.intra_op_num_threads = threads
     if data is None and largest_beside(path) >= MOST_EMBEDDED:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     model, providers = (data, [wanted]) if provider != "tensorrt" else _for_tensorrt(path, data)

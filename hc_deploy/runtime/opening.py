@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy.errors import DeployError, UsageError
+from hc_deploy.runtime.native_ops import Kernels
 from hc_deploy.runtime.session import Session
 from hc_deploy.shown import quoted
 from hc_deploy.spec import DEPLOYED
@@ -19,6 +20,7 @@ def open_session(
     provider: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    kernels: Kernels = "auto",
     expect_sha256: str | None = None,
 ) -> Session:
     """Open a model file.
@@ -29,13 +31,16 @@ def open_session(
             asked for runs, or this fails. An engine has its own runtime.
         precision: with `openvino`, `fp32` (the default) or `bf16`, which is held against fp32 before it is used.
         threads: threads of one run on a CPU; None leaves it to the runtime (all cores).
+        kernels: what computes our ops in a model.onnx on a CPU: `native` (what `make native` built, or this fails),
+            `bodies` (the standard operators in the file) or `auto` (native where it is built; the session's `kernels`
+            says which). An engine has its own.
         expect_sha256: what the file's hash must be (64 hexadecimal digits), checked before a byte of it is parsed;
             None: not checked.
 
     Raises:
         DeployError: the file is missing, truncated, of another kind, or carries no metadata of ours; an engine that
             is not the one of its sidecar, or was built for another TensorRT or GPU.
-        MissingDependencyError: the provider, the runtime or a GPU that it needs is not there.
+        MissingDependencyError: the provider, the runtime, a GPU that it needs or the native kernels are not there.
     """
     path = Path(path)
     if expect_sha256 is not None:
@@ -49,19 +54,23 @@ def open_session(
             expected="it with a model.onnx and --provider openvino; others run in the types of their file",
         )
     if path.suffix == ".engine":
-        if provider is not None or threads is not None:
-            option = "--provider" if provider is not None else "--threads"
+        given = {"--provider": provider, "--threads": threads, "--kernels": None if kernels == "auto" else kernels}
+        if option := next((name for name, value in given.items() if value is not None), None):
             raise UsageError(f"{option} with the engine {path}", expected=f"no {option}: an engine has its own runtime")
         from hc_deploy.runtime.tensorrt import TensorRtSession
 
         return TensorRtSession(path, expect_sha256=expect_sha256)
     if provider == "openvino":
+        if kernels == "native":
+            raise UsageError("--kernels native with --provider openvino", expected="it with ONNX Runtime on a CPU")
         from hc_deploy.runtime.openvino import OpenVinoSession
 
         return OpenVinoSession(path, precision=precision or "fp32", threads=threads, expect_sha256=expect_sha256)
     from hc_deploy.runtime.onnxruntime import OnnxRuntimeSession
 
-    return OnnxRuntimeSession(path, provider=provider or "cpu", threads=threads, expect_sha256=expect_sha256)
+    return OnnxRuntimeSession(
+        path, provider=provider or "cpu", threads=threads, kernels=kernels, expect_sha256=expect_sha256
+    )
 
 
 def _require_model(path: Path) -> None:
@@ -77,3 +86,8 @@ def _require_model(path: Path) -> None:
         expected=KINDS,
         mend=f"python export.py {quoted(path)} -o {quoted(path.with_suffix(''))}",
     )
+
+
+def open_bodies(path: Path) -> Session:
+    """As `open_session`, a model.onnx on the bodies that it holds: gates vouch for the file, which runs anywhere."""
+    return open_session(path, kernels="bodies" if path.suffix == ".onnx" else "auto")

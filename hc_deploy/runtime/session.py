@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hc_deploy.errors import DeployError, first_line
 from hc_deploy.ran import Runtime
+from hc_deploy.runtime.native_ops import Taken
 from hc_deploy.spec import ModelSpec
 from hc_deploy.system.limits import out_of_memory, says_out_of_memory
 
@@ -37,12 +38,14 @@ class Session(Protocol):
         name: short name for reports (the file's folder or stem).
         provider: what really runs it (`cpu`, `cuda`, `torch-cpu`, ...).
         runtime: the library that does, for reports; None where there is none to name.
+        kernels: what computes our ops, where that is a choice (a model.onnx); else None.
     """
 
     spec: ModelSpec
     name: str
     provider: str
     runtime: Runtime | None
+    kernels: Taken | None
 
     def load(self, images: Array) -> None:
         """Copy the input, in the form `spec.input_shape` says; to the device where there is one."""
@@ -76,6 +79,7 @@ class SessionBase:
     name: str
     provider: str
     runtime: Runtime | None = None
+    kernels: Taken | None = None
     _copies: bool = False
     """Whether `_load` copies the images itself, to a device: another copy on the host would only cost time."""
     _state: State = "new"

@@ -48,7 +48,20 @@ def measured(shell, exported: dict[str, Path], tmp_path_factory: pytest.TempPath
     """One run on two real models: (how it ended, the report's path)."""
     path = tmp_path_factory.mktemp("reports") / "new" / "report.json"
     onnx = exported["hcfcn32"] / "model.onnx"
-    options = ("--rounds", ROUNDS, "--warmup", 2, "--threads", 1, "--frame", "80x100", "--baseline", "hcfcn32")
+    options = (
+        "--rounds",
+        ROUNDS,
+        "--warmup",
+        2,
+        "--threads",
+        1,
+        "--kernels",
+        "bodies",
+        "--frame",
+        "80x100",
+        "--baseline",
+        "hcfcn32",
+    )
     return shell("run", exported["fcn32"], onnx, "-o", path, *options), path
 
 
@@ -56,9 +69,11 @@ def test_report_of_a_run(measured, exported: dict[str, Path]) -> None:
     ended, path = measured
     assert ended.code in (0, 5), ended.err  # 5: the machine was too busy; the report is written all the same
     report = read_report(path)
-    assert json.loads(path.read_text())["schema"] == 2
+    assert json.loads(path.read_text())["schema"] == 3
     installed = metadata.version("onnxruntime")
-    assert [model.runtime for model in report.models] == 2 * [Runtime("onnxruntime", installed)]
+    assert [model.runtime for model in report.models] == 2 * [
+        Runtime("onnxruntime", installed, kernels="bodies (as asked)")
+    ]
     assert f"onnxruntime {installed}" in ended.out and "1x64x96" in ended.out and "as in the file" in ended.out
     assert (report.baseline, [model.name for model in report.models]) == ("hcfcn32", ["fcn32", "hcfcn32"])
     work = report.workload

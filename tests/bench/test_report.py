@@ -50,17 +50,20 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "a list": ("[1, 2]", "no benchmark report"),
     "another object": ('{"a": 1}', "no benchmark report"),
     "deeply nested": ("[" * 100_000, "nested too deeply"),
-    "newer schema": (edited(lambda f: f.update(schema=3)), "report of schema 3"),
+    "newer schema": (edited(lambda f: f.update(schema=4)), "report of schema 4"),
     "schema zero": (edited(lambda f: f.update(schema=0)), "report of schema 0"),
     "no runtime": (edited(lambda f: f["models"][0].pop("runtime")), r"models\[0\] lacks runtime"),
-    "version of a number": (edited(lambda f: f["models"][0].update(runtime={**ENGINE, "version": 9})), "version is 9"),
+    "version of a number": (
+        edited(lambda f: f["models"][0].update(runtime={**ENGINE, "version": 9, "kernels": None})),
+        "version is 9",
+    ),
     "schema of text": (edited(lambda f: f.update(schema="1")), "report of schema '1'"),
     "schema true": (edited(lambda f: f.update(schema=True)), "report of schema True"),
     "missing field": (edited(lambda f: f.pop("workload")), "report lacks workload"),
     "missing in a model": (edited(lambda f: f["models"][1].pop("file")), r"models\[1\] lacks file"),
     "missing clock": (edited(lambda f: f["models"][0]["samples"].pop("transfer")), "lacks transfer"),
     "unknown field": (edited(lambda f: f.update(extra=1)), "unknown field extra"),
-    "repeated field": ('{"schema": 2, ' + TEXT.lstrip()[1:], "names schema twice"),
+    "repeated field": ('{"schema": 3, ' + TEXT.lstrip()[1:], "names schema twice"),
     "NaN": (TEXT.replace('"load": 0.1', '"load": NaN'), "holds NaN"),
     "NaN sample": (sample_set_to(float("nan")), "holds NaN"),
     "infinity": (TEXT.replace('"load": 0.1', '"load": 1e999'), "holds 1e999"),
@@ -114,13 +117,22 @@ def test_reports_of_schema_1_are_read(path: Path) -> None:
         pytest.skip("no report of bench.py")
     assert fields["schema"] == 1
     report = read_report(path)
-    assert report.schema == 2 and all(model.runtime is None for model in report.models)
+    assert report.schema == 3 and all(model.runtime is None for model in report.models)
     assert [list(model.samples.engine) for model in report.models] == [m["samples"]["engine"] for m in fields["models"]]
+
+
+def test_reports_of_schema_2_are_read(tmp_path: Path) -> None:
+    """Their runtimes had no kernels."""
+    fields = json.loads(with_model(REPORT, "hcfcn", runtime=Runtime(**ENGINE)).to_json())
+    fields["schema"] = 2
+    del fields["models"][1]["runtime"]["kernels"]
+    (tmp_path / "r.json").write_text(json.dumps(fields))
+    assert read_report(tmp_path / "r.json").model("hcfcn").runtime == Runtime(**ENGINE)
 
 
 def test_the_file_is_plain_json_with_one_line_a_clock() -> None:
     fields = json.loads(TEXT)
-    assert (fields["schema"], fields["baseline"]) == (2, "fcn")
+    assert (fields["schema"], fields["baseline"]) == (3, "fcn")
     assert fields["models"][1]["samples"]["transfer"] == list(REPORT.model("hcfcn").samples.transfer)
     assert len(re.findall(r'^ *"(?:engine|transfer|end_to_end)": \[ \d.*\d \],?$', TEXT, re.MULTILINE)) == 6
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks import arithmetic, engines, onnx_bodies
+from benchmarks import arithmetic, cpu_kernels, engines, onnx_bodies
 from hc_deploy.errors import UsageError
+from tests.plugins.cpu import library
 
 
 def test_counts():
@@ -31,6 +32,15 @@ def test_bodies_dry_run():
     samples = onnx_bodies.interleaved(runs, rounds=4, warmup=1)
     assert {len(values) for values in samples.values()} == {4} and np.min(list(samples.values())) > 0
     assert all(f"{op} 8x12" in onnx_bodies.table(samples) for op in ("HCAssign", "HCDecode", "HCUpsample", "HCArgmax"))
+
+
+def test_native_ops_dry_run():
+    library()
+    cases, sets = cpu_kernels.op_cases((8, 12), threads=1), cpu_kernels.instruction_sets()
+    samples = cpu_kernels.interleaved(cases, dict.fromkeys(cases, sets), rounds=3, warmup=1)
+    assert all(list(kinds) == ["bodies", *sets] for kinds in samples.values())
+    assert {len(values) for kinds in samples.values() for values in kinds.values()} == {3}
+    assert all(f"| {op} 8x12 | bodies |" in cpu_kernels.table(samples) for op in ("HCAssign", "HCArgmax"))
 
 
 def test_engines_of_a_network_that_is_not_there(tmp_path):

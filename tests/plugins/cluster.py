@@ -29,8 +29,9 @@ def maps(size, *, batch=2, channels=13, classes=5, dtype=torch.float32, seed=0):
     return [(features * channels**-0.5).to(dtype), seeds.to(dtype), coarse.to(dtype)]
 
 
-def check_assign(features, seeds, options):
-    result = kernels().assign(features, seeds, options)
+def check_assign(features, seeds, options, by=None):
+    """`by`: the kernels; the emulated ones if not given."""
+    result = (by or kernels()).assign(features, seeds, options)
     truth = assign.reference(features.double(), seeds.double(), options)
     if options.assignment == "hard":
         check_hard(result, features, seeds, options)
@@ -53,8 +54,8 @@ def check_hard(result, features, seeds, options):
     assert torch.equal(result.argmax(1)[clear], truth.argmax(1)[clear])
 
 
-def check_upsample(coarse, features, seeds, options):
-    result = kernels().upsample(coarse, features, seeds, options)
+def check_upsample(coarse, features, seeds, options, by=None):
+    result = (by or kernels()).upsample(coarse, features, seeds, options)
     truth = upsample.reference(coarse.double(), features.double(), seeds.double(), options)
     weights = assign.reference(features.double(), seeds.double(), options)
     bounds.check(result, truth, bounds.decoded(coarse, weights, bounds.relative_weight(features, seeds, options)))

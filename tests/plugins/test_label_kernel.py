@@ -41,10 +41,10 @@ def smooth_map(classes, size, *, batch=2, seed=0):
     return F.interpolate(random_map(classes, small, batch=batch, seed=seed), size=size, mode="bilinear")
 
 
-def check(logits, size):
+def check(logits, size, by=None):
     """The largest class of the float64 enlargement, unless another lies closer than float32 can tell: the place between
     sources errs by 3u of the coordinate, so a weight by as much, and the value by 8u of the logits."""
-    labels = kernels().argmax(logits, size)
+    labels = (by or kernels()).argmax(logits, size)
     enlarged = F.interpolate(logits.double(), size=size, mode="bilinear", align_corners=False)
     truth = argmax.reference(logits.double(), size)
     bound = float(logits.double().abs().max()) * UNIT * (8 + 12 * max(*logits.shape[2:], *size))

@@ -141,11 +141,12 @@ def test_a_provider_that_takes_no_node_is_refused(exported, fake, provider):
 
 def test_nodes_that_were_taken_are_fine(exported, fake, monkeypatch):
     """A share is enough; and an onnxruntime that does not tell is believed."""
-    path = exported[0] / "model.onnx"
+    path, ort = exported[0] / "model.onnx", import_onnxruntime()
+    options = onnxruntime_module._options(ort, None)
     fake.takers = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-    assert isinstance(onnxruntime_module._open(import_onnxruntime(), path, "tensorrt", None), fake)
+    assert isinstance(onnxruntime_module._open(ort, path, "tensorrt", options), fake)
     monkeypatch.delattr(FakeSession, "get_provider_graph_assignment_info")
-    assert isinstance(onnxruntime_module._open(import_onnxruntime(), path, "tensorrt", None), fake)
+    assert isinstance(onnxruntime_module._open(ort, path, "tensorrt", options), fake)
 
 
 def test_the_real_onnxruntime_tells_who_took_the_nodes(exported):

@@ -17,6 +17,7 @@ import pytest
 from hc_deploy.classes import CITYSCAPES
 from hc_deploy.runtime import open_session
 from hc_deploy.runtime.image import prepare
+from tests.plugins.cpu import library
 from tests.video.conftest import environment, leftovers, start
 from tests.video.toys import cut, frames_of, photograph, read_movie, toy_labels, toy_superpixels, write_movie
 
@@ -92,6 +93,15 @@ def test_max_frames_is_no_early_end(cli, models, tmp_path):
     write_movie(tmp_path / "in.avi", count=30)
     done = cli("video", models["any"], "in.avi", "--max-frames", "4", code=0)
     assert len(read_movie(tmp_path / "in_segmented.mp4").frames) == 4 and done.stderr == ""
+
+
+def test_the_kernels_asked_for_are_taken_and_told(cli, models, tmp_path):
+    library()
+    write_movie(tmp_path / "in.avi", count=3, size=(64, 96))
+    for kernels in ("native", "bodies"):
+        out = cli("video", models["any"], "in.avi", "-o", f"{kernels}.avi", "--kernels", kernels, code=0).stdout
+        assert f"(cpu, {kernels} (" in " ".join(out.split())
+    assert "auto" in cli("video", models["any"], "in.avi", "--kernels", "fast", code=2).stderr
 
 
 def test_the_summary_adds_up(cli, models, tmp_path):
