@@ -41,7 +41,7 @@ lock:
 	$(COMPILE) --constraint lock/build.txt --extra dev --output-file lock/dev.txt pyproject.toml
 	for major in 10 11; do $(COMPILE) --output-file tests/plugins/tensorrt-$$major.txt tests/plugins/tensorrt-$$major.in || exit 1; done
 
-demo: $(INSTALLED)
+demo: setup
 	@echo "== 1/4 export the four trained checkpoints to ONNX, each verified against torch"
 	@set -e; for network in $(NETWORKS); do \
 	  $(BIN)/python export.py models/weights/$${network}_street.safetensors -o $(DEMO)/$$network --size $(SIZE); done
@@ -57,7 +57,7 @@ demo: $(INSTALLED)
 	@echo "latency reports   $(DEMO)/pspnet_report.json  $(DEMO)/fcn32_report.json"
 	@echo "models            $(DEMO)/NETWORK/model.onnx"
 
-test: $(INSTALLED)
+test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
