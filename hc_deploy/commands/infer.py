@@ -12,15 +12,11 @@ import typer
 from hc_deploy.commands.options import (
     Alpha,
     Connected,
-    ExpectSha256,
-    KernelsChoice,
-    KernelsOption,
     LegendOption,
     Model,
-    Provider,
-    RunPrecision,
+    SessionArguments,
     Superpixels,
-    Threads,
+    spread,
 )
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import rate_line, share_lines, stage_lines, what_runs
@@ -35,15 +31,13 @@ if TYPE_CHECKING:
     from hc_deploy.video.timing import StageTimes
 
 
+@spread(running=SessionArguments)
 def infer(
     model: Model,
     images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME_overlay.png and NAME_labels.png.")],
-    provider: Provider = None,
-    precision: RunPrecision = None,
-    threads: Threads = None,
-    kernels: KernelsOption = KernelsChoice.AUTO,
-    expect_sha256: ExpectSha256 = None,
+    *,
+    running: SessionArguments,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
     connected: Connected = False,
@@ -53,7 +47,6 @@ def infer(
 
     An image that cannot be read is named and left out; the exit code is then 1.
     """
-    from hc_deploy.runtime import open_session
     from hc_deploy.system.files import make_folder
     from hc_deploy.video.images import images_in
     from hc_deploy.video.overlay import OverlayOptions
@@ -64,14 +57,7 @@ def infer(
     files = [file for path in images for file in (images_in(path) if path.is_dir() else [path])]
     claim_outputs([*files, *images, *files_of(model, runs=True)], picture_outputs(files, output))
     options = OverlayOptions(alpha=alpha, legend=legend, superpixels=superpixels)
-    with open_session(
-        model,
-        provider=provider,
-        precision=precision,
-        threads=threads,
-        kernels=kernels.value,
-        expect_sha256=expect_sha256,
-    ) as session:
+    with running.open(model) as session:
         check_model(session.spec, superpixels=superpixels, connected=connected)
         created = not output.exists()
         make_folder(output)

@@ -6,13 +6,16 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from typer.models import OptionInfo
+
+if TYPE_CHECKING:
+    from hc_deploy.runtime import Session
 
 
 def number(value: float | None) -> float | None:
@@ -33,24 +36,39 @@ class KernelsChoice(StrEnum):
 Model = Annotated[
     Path, typer.Argument(help="model.onnx or model.engine made by export.py, or the folder that holds a model.onnx.")
 ]
-Provider = Annotated[
-    str | None,
-    typer.Option(help="What runs a model.onnx: cpu (the default), cuda, tensorrt or openvino; an engine runs itself."),
-]
-RunPrecision = Annotated[
-    str | None, typer.Option("--precision", help="With --provider openvino: fp32 (the default) or bf16.")
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of the model; all cores unless told.")]
 KernelsOption = Annotated[
     KernelsChoice,
     typer.Option(
         help="What computes our ops on a CPU: native (make native), bodies (in the file), auto: native if built."
     ),
 ]
-ExpectSha256 = Annotated[
-    str | None,
-    typer.Option(metavar="HEX", help="Open the model only if its file has this hash (hc-deploy inspect shows it)."),
-]
+
+
+@dataclass(frozen=True)
+class SessionArguments:
+    """What runs a model, as typed; named as the arguments of `open_session`."""
+
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="What runs a model.onnx: cpu (the default), cuda, tensorrt or openvino; an engine runs itself."
+        ),
+    ] = None
+    precision: Annotated[str | None, typer.Option(help="With --provider openvino: fp32 (the default) or bf16.")] = None
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model; all cores unless told.")] = None
+    kernels: KernelsOption = KernelsChoice.AUTO
+    expect_sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Open the model only if its file has this hash (hc-deploy inspect shows it)."),
+    ] = None
+
+    def open(self, model: Path) -> Session:
+        """The model so; see `open_session`."""
+        from hc_deploy.runtime import open_session
+
+        return open_session(model, **{**vars(self), "kernels": self.kernels.value})
+
+
 Alpha = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, callback=number, help="Strength of the class colours: 0 the frame, 1 colours."),

@@ -13,15 +13,11 @@ import typer
 from hc_deploy.commands.options import (
     Alpha,
     Connected,
-    ExpectSha256,
-    KernelsChoice,
-    KernelsOption,
     LegendOption,
     Model,
-    Provider,
-    RunPrecision,
+    SessionArguments,
     Superpixels,
-    Threads,
+    spread,
 )
 from hc_deploy.commands.progress import progress
 from hc_deploy.commands.summary import counted, rate_line, stage_lines, what_runs
@@ -37,6 +33,7 @@ if TYPE_CHECKING:
     from hc_deploy.video.timing import StageTimes
 
 
+@spread(running=SessionArguments)
 def video(
     model: Model,
     source: Annotated[
@@ -46,11 +43,8 @@ def video(
         str | None,
         typer.Option("-o", "--output", help=".mp4, .mov, .mkv, .avi, .webm, or DIR/ for PNGs [NAME_segmented.mp4]."),
     ] = None,
-    provider: Provider = None,
-    precision: RunPrecision = None,
-    threads: Threads = None,
-    kernels: KernelsOption = KernelsChoice.AUTO,
-    expect_sha256: ExpectSha256 = None,
+    *,
+    running: SessionArguments,
     alpha: Alpha = 0.5,
     superpixels: Superpixels = False,
     connected: Connected = False,
@@ -62,7 +56,6 @@ def video(
 
     Ctrl-C, SIGTERM and SIGHUP end the output early: what was written so far plays. A webcam or stream runs until then.
     """
-    from hc_deploy.runtime import open_session
     from hc_deploy.video.overlay import OverlayOptions
     from hc_deploy.video.sinks import parse_target
     from hc_deploy.video.sources import open_source
@@ -76,14 +69,7 @@ def video(
         if labels is not None:
             outputs.append(Output(labels, "--labels", numbered=True))
         claim_outputs([*opened.reads, *files_of(model, runs=True)], outputs)
-        with open_session(
-            model,
-            provider=provider,
-            precision=precision,
-            threads=threads,
-            kernels=kernels.value,
-            expect_sha256=expect_sha256,
-        ) as session:
+        with running.open(model) as session:
             check_model(session.spec, superpixels=superpixels, connected=connected)
             run = _Run(opened, session, target, options, labels, max_frames, connected)
             run.go()
