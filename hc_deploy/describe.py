@@ -7,7 +7,7 @@ from pathlib import Path
 from hc_deploy import install
 from hc_deploy.engine.sidecar import FileRecord, verify_engine
 from hc_deploy.errors import DeployError, MissingDependencyError, UsageError
-from hc_deploy.graph.external_data import files_beside, require_external_data
+from hc_deploy.graph.external_data import require_external_data
 from hc_deploy.shown import quoted
 from hc_deploy.spec import METADATA_KEY, ModelSpec, network_text
 from hc_deploy.system.digest import file_sha256
@@ -41,21 +41,15 @@ def describe(path: Path) -> Lines:
         return lines + _report(path)
     if path.suffix == ".onnx":
         return lines + _onnx(path)
-    try:
+    with install.importing(f"reading {path} needs more than running a model", extra="export", mend=install.EXPORT):
         from hc_deploy.export.describe import describe_checkpoint
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"reading {path} needs more than running a model: {error}",
-            expected="the export extra",
-            mend=install.EXPORT,
-        ) from None
     return lines + describe_checkpoint(path)
 
 
 def _onnx(path: Path) -> Lines:
     """A model.onnx: by the onnx package, or where that is not installed by ONNX Runtime, which tells no operators."""
-    require_external_data(path)
-    lines = [("weights in", f"{file.name}, {file.stat().st_size / 1e6:.2f} MB") for file in files_beside(path)]
+    beside = require_external_data(path)
+    lines = [("weights in", f"{file.name}, {file.stat().st_size / 1e6:.2f} MB") for file in beside]
     try:
         from hc_deploy.graph.describe import describe_graph
     except ImportError:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hc_deploy.errors import MissingDependencyError, first_line
 from hc_deploy.spec import Flavour
 
 NUMPY = "pip install numpy"
@@ -21,3 +25,12 @@ TENSORRT: dict[Flavour, str] = {
     "tensorrt-rtx": "pip install tensorrt-rtx-cu13 cuda-bindings",
 }
 TENSORRT_LEAN = "pip install tensorrt_lean cuda-bindings"
+
+
+@contextmanager
+def importing(what: str, *, extra: str, mend: str) -> Iterator[None]:
+    """Imports in the block that fail become one MissingDependencyError: `what` is not to be had without `extra`."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(f"{what}: {first_line(error)}", expected=f"the {extra} extra", mend=mend) from None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hc_deploy import install
-from hc_deploy.errors import MissingDependencyError
 from hc_deploy.system.files import require_file
 
 if TYPE_CHECKING:
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from hc_deploy.engine.options import BuildOptions
     from hc_deploy.engine.sidecar import Sidecar
     from hc_deploy.spec import ModelSpec
+
+MODEL = "a model.onnx made by export.py"
+BUILDING = "building an engine needs more than running one"
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,17 @@ def build_engine(
         MissingDependencyError: onnx, the flavour, the plugin library or a GPU that it needs is not there.
     """
     onnx, engine = Path(onnx), Path(engine)
-    spec = read_spec(onnx)
+    require_file(onnx, what=MODEL)
+    with install.importing(BUILDING, extra="engine", mend=install.ENGINE):
+        from hc_deploy.graph.model_file import read_model, spec_of
+        from hc_deploy.parity.gates import gate_engine, gate_precision
     from hc_deploy.engine.build import run_builder
     from hc_deploy.engine.sidecar import read_sidecar
-    from hc_deploy.graph.model_file import read_model
-    from hc_deploy.parity.gates import gate_engine, gate_precision
     from hc_deploy.runtime.engine_check import why_not_here
     from hc_deploy.runtime.opening import open_bodies
 
     model = read_model(onnx)
+    spec = spec_of(model, onnx)
     precision_parity = gate_precision(model, spec, onnx, options, open_bodies)
     said: list[str] = []
 
@@ -86,11 +90,7 @@ def read_spec(onnx: Path) -> ModelSpec:
     Raises:
         DeployError: it was not made by `export_model`. MissingDependencyError: what reads it is not installed.
     """
-    require_file(onnx, what="a model.onnx made by export.py")
-    try:
+    require_file(onnx, what=MODEL)
+    with install.importing(BUILDING, extra="engine", mend=install.ENGINE):
         from hc_deploy.graph.model_file import read_spec as read
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"building an engine needs more than running one: {error}", expected="the engine extra", mend=install.ENGINE
-        ) from None
     return read(onnx)

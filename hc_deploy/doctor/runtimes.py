@@ -112,9 +112,9 @@ def _run_ops_in_openvino() -> None:
 
 
 def _bf16() -> str:
-    from hc_deploy.runtime.openvino import import_openvino
+    from hc_deploy.runtime.openvino import capabilities, import_openvino
 
-    able = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = "BF16" in capabilities(import_openvino().Core())
     return "; this processor computes bf16" if able else "; no bf16 on this processor"
 
 

@@ -39,8 +39,8 @@ MOST_FIELDS = 4_000_000
 VARINT, FIXED64, MESSAGE, FIXED32 = 0, 1, 2, 5
 
 
-def require_external_data(path: Path) -> None:
-    """Nothing where every file that `path` has weights in is an ordinary file in its folder or below, as it was.
+def require_external_data(path: Path) -> list[Path]:
+    """The files that `path` has weights in, each an ordinary file in its folder or below and as it was.
 
     Raises:
         DeployError: one is missing, outside (also by a symbolic link), no file, or not what its checksum says (SHA-1,
@@ -67,6 +67,7 @@ def require_external_data(path: Path) -> None:
                 expected=f"{checksum[:12]}…, as the model says: the file was cut short, changed or replaced",
                 mend=AGAIN,
             )
+    return [path.parent / location for location in checksums]
 
 
 def files_beside(path: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hc_deploy import install
-from hc_deploy.errors import DeployError, MissingDependencyError
+from hc_deploy.errors import DeployError
 
 PROVIDER_DOMAIN = "trt.plugins"
 
@@ -21,16 +21,11 @@ def for_tensorrt_provider(path: Path, data: bytes | None = None) -> tuple[bytes,
         DeployError: the file is not a whole ONNX model, or has more than 2 GiB of weights.
         MissingDependencyError: the onnx package is not installed.
     """
-    try:
+    rewrites = "--provider tensorrt rewrites the model, and needs more than running it"
+    with install.importing(rewrites, extra="export", mend=install.EXPORT):
         from hc_deploy.graph.functions import as_plugin_nodes
         from hc_deploy.graph.model_file import is_large, read_model
         from hc_deploy.graph.onnx_op import DOMAIN
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"--provider tensorrt rewrites the model, and needs more than running it: {error}",
-            expected="the export extra",
-            mend=install.EXPORT,
-        ) from None
     model = as_plugin_nodes(read_model(path, data))
     if is_large(model):
         raise DeployError(

@@ -83,9 +83,10 @@ class OnnxRuntimeSession(SessionBase):
             raise UsageError(f"{threads} threads", expected=f"1 to {most} on this machine")
         ort = import_onnxruntime()
         data = None if expect_sha256 is None else expected_bytes(path, expect_sha256)
-        if data is None:
-            require_external_data(path)
+        beside = require_external_data(path) if data is None else []
         options = _options(ort, threads)
+        if beside and largest_beside(path) >= MOST_EMBEDDED:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         self.kernels = register(options, kernels, provider)
         self._session: Any = _open(ort, path, provider, options, data)
         self.spec = _spec(self._session, path)
@@ -160,8 +161,6 @@ def _open(ort: Any, path: Path, provider: str, options: Any, data: bytes | None 
             expected=f"one of {', '.join(ort.get_available_providers())}",
             mend=INSTALL[provider],
         )
-    if data is None and largest_beside(path) >= MOST_EMBEDDED:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     model, providers = (data, [wanted]) if provider != "tensorrt" else _for_tensorrt(path, data)
     preload(ort, provider)
     try:  # without the fallback, which prints to standard output, hides the reason and opens the model again elsewhere

@@ -46,6 +46,12 @@ def import_openvino() -> Any:
     return openvino
 
 
+def capabilities(core: Any) -> list[str]:
+    """What OpenVINO can compute in on this processor, in its names: `FP32`, `BF16`, `INT8`, ..."""
+    found: list[str] = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return found
+
+
 class OpenVinoSession(SessionBase):
     """One `model.onnx` on OpenVINO's CPU device; see `open_session` for arguments and errors."""
 
@@ -75,10 +81,9 @@ class OpenVinoSession(SessionBase):
 
     @staticmethod
     def _require_capable(core: Any, precision: str) -> None:
-        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and "BF16" not in capabilities:
+        if precision == "bf16" and "BF16" not in capabilities(core):
             raise DeployError(
-                f"this processor computes no bf16 (OpenVINO finds {', '.join(sorted(capabilities))})",
+                f"this processor computes no bf16 (OpenVINO finds {', '.join(sorted(capabilities(core)))})",
                 expected="a processor with AVX-512 BF16 or AMX",
                 mend="--precision fp32",
             )
@@ -118,15 +123,10 @@ class OpenVinoSession(SessionBase):
 
 def _read(core: Any, path: Path, data: bytes | None) -> tuple[ModelSpec, Any]:
     """The spec, and OpenVINO's model of the file."""
-    try:
+    rewrites = "--provider openvino rewrites the model, and needs more than running it"
+    with install.importing(rewrites, extra="openvino", mend=install.OPENVINO):
         from hc_deploy.graph.functions import as_standard_operators
         from hc_deploy.graph.model_file import read_model, spec_of, write_model
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"--provider openvino rewrites the model, and needs more than running it: {first_line(error)}",
-            expected="the openvino extra",
-            mend=install.OPENVINO,
-        ) from None
     given = read_model(path, data)
     spec = spec_of(given, path)
     with temporary_folder() as folder:
